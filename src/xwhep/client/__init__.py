@@ -1,0 +1,1 @@
+"""The role people type at: registers apps and data, submits jobs, fetches results."""

@@ -1,0 +1,1 @@
+"""What all three roles share: wire models, errors, TLS and paths. Imports no role."""

@@ -1,0 +1,1 @@
+"""The role that keeps apps, data, jobs, workers and users, and hands out work."""

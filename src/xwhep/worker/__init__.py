@@ -1,0 +1,1 @@
+"""The role that lends a machine: takes jobs, runs them, delivers results."""
