@@ -1,0 +1,66 @@
+"""Trusting a server: TLS 1.3 only, by the deployment's own authority, found once by its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import ssl
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from xwhep.common.errors import ConnectionFailed, UntrustedCertificate
+
+CONNECT_TIMEOUT_S = 10.0
+_CA_LIMIT_BYTES = 64 * 1024
+
+
+def fingerprint(pem: str) -> str:
+    """`sha256:` and the hash of the first certificate in `pem`, over its DER.
+
+    Raises:
+        ValueError: there is no certificate in it.
+    """
+    start, end = pem.index("-----BEGIN CERTIFICATE-----"), pem.index("-----END CERTIFICATE-----")
+    der = ssl.PEM_cert_to_DER_cert(pem[start:end] + "-----END CERTIFICATE-----\n")
+    return f"sha256:{hashlib.sha256(der).hexdigest()}"
+
+
+def client_context(ca_file: Path) -> ssl.SSLContext:
+    """A context that speaks TLS 1.3 only and trusts `ca_file` alone, host names checked."""
+    context = ssl.create_default_context(cafile=str(ca_file))
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+
+
+def fetch_authority(address: str, expected_fingerprint: str) -> str:
+    """The authority's certificate (PEM) that `address` serves, if it has the expected fingerprint.
+
+    The one connection made without verification: nothing secret is sent on it, and what it brings is checked by its hash.
+
+    Raises:
+        ConnectionFailed: nothing answers, or not over TLS.
+        UntrustedCertificate: another authority answers there.
+    """
+    url = urlsplit(address)
+    context = ssl._create_unverified_context()  # noqa: S323, SLF001 - checked by fingerprint below
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    connection = http.client.HTTPSConnection(url.hostname or "", url.port, timeout=CONNECT_TIMEOUT_S, context=context)
+    try:
+        connection.request("GET", "/v1/ca")
+        pem = connection.getresponse().read(_CA_LIMIT_BYTES).decode("ascii", "replace")
+    except (OSError, http.client.HTTPException) as exc:
+        raise ConnectionFailed(
+            f"no grid server answers at {address}: {exc}", "check the address, and that the server runs"
+        ) from exc
+    finally:
+        connection.close()
+    try:
+        found = fingerprint(pem)
+    except ValueError as exc:
+        raise UntrustedCertificate(f"{address} serves no authority certificate", "is it an xwhep server?") from exc
+    if found != expected_fingerprint:
+        raise UntrustedCertificate(
+            f"the authority at {address} has fingerprint {found}, the join line says {expected_fingerprint}",
+            "ask the administrator for a new join line; somebody may be in between",
+        )
+    return pem
