@@ -2,7 +2,7 @@
 
     xwhep-join-1 https://grid.example.org:4321 sha256:9f86d0...a08 TOKEN
 
-It is read from standard input or a file, never from a command line, where every user of the machine could see the token.
+It is read from standard input or a file, never from a command line, where every user of the machine could see it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
 
 @dataclass(frozen=True, kw_only=True)
 class JoinLine:
-    """`address` is https://HOST:PORT without a path; `fingerprint` is sha256: and the hash of the CA certificate's DER."""
+    """`address` is https://HOST:PORT without a path; `fingerprint` is sha256: and the hash of the CA's DER."""
 
     address: str
     fingerprint: str

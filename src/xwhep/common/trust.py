@@ -35,14 +35,14 @@ def client_context(ca_file: Path) -> ssl.SSLContext:
 def fetch_authority(address: str, expected_fingerprint: str) -> str:
     """The authority's certificate (PEM) that `address` serves, if it has the expected fingerprint.
 
-    The one connection made without verification: nothing secret is sent on it, and what it brings is checked by its hash.
+    The one connection made without verification: nothing secret is sent on it, and its answer is checked by hash.
 
     Raises:
         ConnectionFailed: nothing answers, or not over TLS.
         UntrustedCertificate: another authority answers there.
     """
     url = urlsplit(address)
-    context = ssl._create_unverified_context()  # noqa: S323, SLF001 - checked by fingerprint below
+    context = ssl._create_unverified_context()  # noqa: S323 - checked by fingerprint below
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     connection = http.client.HTTPSConnection(url.hostname or "", url.port, timeout=CONNECT_TIMEOUT_S, context=context)
     try:
