@@ -1,0 +1,230 @@
+"""docker and podman behind one Protocol; both are driven through the docker SDK.
+
+docker: a daemon that answers ─────────────────────────────┐
+podman: no daemon; its own service on a private socket ────┴──> address for the SDK, valid inside `with`
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import platform
+import resource
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from xwhep_packaging import command
+from xwhep_packaging.command import Command
+from xwhep_packaging.errors import EngineError
+from xwhep_packaging.settings import Settings
+from xwhep_packaging.store import Store, write_durably
+
+DOCKER_SOCKET = "/var/run/docker.sock"
+PING_TIMEOUT_S = 5.0
+SERVICE_START_S = 15.0
+# Above this runc fails with EPERM on machines that withhold CAP_SYS_RESOURCE, whatever the hard limit says (measured).
+SAFE_PROCESS_LIMIT = 32768
+
+
+class Engine(Protocol):
+    """What the stages need of an engine."""
+
+    @property
+    def name(self) -> str: ...
+
+    def has_image(self, digest: str) -> bool: ...
+
+    def take(self, digest: str, tags: tuple[str, ...], log: Path) -> None:
+        """Make a baked image known to the engine under `tags`."""
+
+    def serving(self, log: Path) -> AbstractContextManager[str]:
+        """An address that the docker SDK can talk to, for as long as the block lasts."""
+
+
+def choose(settings: Settings, store: Store) -> Engine:
+    """The engine that the settings name; `auto`: docker when a daemon answers, else podman.
+
+    Raises:
+        EngineError: docker is forced and no daemon answers.
+    """
+    docker = DockerEngine(address=settings.docker_host or f"unix://{DOCKER_SOCKET}")
+    if settings.engine.kind == "podman":
+        return PodmanEngine(store=store)
+    if docker.answers():
+        return docker
+    if settings.engine.kind == "docker":
+        raise EngineError(
+            f"no docker daemon answers at {docker.address}",
+            next_step="start it, set DOCKER_HOST, or use podman, which needs no daemon: XWHEP_ENGINE=podman",
+        )
+    return PodmanEngine(store=store)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket: enough for a ping, 100 ms cheaper than importing the SDK."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=PING_TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(PING_TIMEOUT_S)
+        self.sock.connect(self._path)
+
+
+def _get(address: str, path: str) -> int | None:
+    """The status of GET `path`, or None when nothing answers."""
+    if address.startswith("unix://"):
+        connection: http.client.HTTPConnection = _UnixConnection(address.removeprefix("unix://"))
+    elif address.startswith("tcp://"):
+        connection = http.client.HTTPConnection(address.removeprefix("tcp://"), timeout=PING_TIMEOUT_S)
+    else:
+        return None
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerEngine:
+    """A docker daemon, by its address."""
+
+    address: str
+    name: str = "docker"
+
+    def answers(self) -> bool:
+        return _get(self.address, "/_ping") == 200
+
+    def has_image(self, digest: str) -> bool:
+        return _get(self.address, f"/images/{digest}/json") == 200
+
+    def take(self, digest: str, tags: tuple[str, ...], log: Path) -> None:
+        for tag in tags:
+            command.run(
+                Command(
+                    argv=["buildah", "push", digest, f"docker-daemon:{tag}"],
+                    env={"DOCKER_HOST": self.address},
+                    log=log,
+                    error=EngineError,
+                    what=f"docker does not take image {tag}",
+                    next_step="check the daemon's disk and log",
+                )
+            )
+
+    @contextmanager
+    def serving(self, log: Path) -> Iterator[str]:
+        yield self.address
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodmanEngine:
+    """podman without a daemon: images lie in the storage that buildah bakes into."""
+
+    store: Store
+    name: str = "podman"
+
+    def has_image(self, digest: str) -> bool:
+        return digest.removeprefix("sha256:") in stored_images()
+
+    def take(self, digest: str, tags: tuple[str, ...], log: Path) -> None:
+        """Nothing to do: buildah's storage is podman's."""
+
+    @contextmanager
+    def serving(self, log: Path) -> Iterator[str]:
+        """podman's own service on a private socket, with the settings that this machine was found to need."""
+        configuration = self._configuration(log)
+        with tempfile.TemporaryDirectory(prefix="xwhep-podman-") as folder:
+            path = Path(folder) / "podman.sock"
+            address = f"unix://{path}"
+            argv = ["podman", "system", "service", "--time=0", address]
+            environment = {"CONTAINERS_CONF": str(configuration)} if configuration else {}
+            with command.background(Command(argv=argv, env=environment, log=log)) as service:
+                deadline = time.monotonic() + SERVICE_START_S
+                while _get(address, "/_ping") != 200:
+                    if service.poll() is not None or time.monotonic() > deadline:
+                        raise EngineError("podman's service does not start", next_step="read the log", log=log)
+                    time.sleep(0.02)
+                yield address
+
+    def _configuration(self, log: Path) -> Path | None:
+        """A containers.conf under which a container starts here; None when podman's own defaults do.
+
+        Found by trying, weakest change first; the answer is remembered until the kernel or podman changes.
+        """
+        folder = self.store.scratch("engine")
+        memory = folder / "podman.json"
+        here = f"{platform.release()} {command.run(Command(argv=['podman', '--version'])).stdout.strip()}"
+        candidates = configurations()
+        known = _remembered(memory, here)
+        order = sorted(candidates, key=lambda name: name != known)
+        for name in order:
+            path = folder / f"{name}.conf"
+            write_durably(path, candidates[name].encode())
+            if _container_starts(path, log):
+                write_durably(memory, json.dumps({"machine": here, "works": name}).encode())
+                return path
+        raise EngineError(
+            "podman cannot start a container here",
+            cause=f"tried the settings {', '.join(order)}",
+            next_step="read the log; or start a docker daemon",
+            log=log,
+        )
+
+
+def _remembered(memory: Path, here: str) -> str:
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        answer = json.loads(memory.read_bytes())
+        if answer["machine"] == here:
+            return str(answer["works"])
+    return ""
+
+
+def configurations() -> dict[str, str]:
+    """Contents of containers.conf to try, by name: what a usual host wants, then what restricted ones need."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    processes = min(limit for limit in (resource.getrlimit(resource.RLIMIT_NPROC)[1], SAFE_PROCESS_LIMIT) if limit > 0)
+    limits = f'default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]\n'
+    common = 'events_logger = "file"\n'
+    plain = f"[containers]\n[engine]\n{common}"
+    limited = f"[containers]\n{limits}[engine]\n{common}"
+    cgroupfs = f'{limited}cgroup_manager = "cgroupfs"\n'
+    return {"plain": plain, "limited": limited, "cgroupfs": cgroupfs, "runc": f'{cgroupfs}runtime = "runc"\n'}
+
+
+def _container_starts(configuration: Path, log: Path) -> bool:
+    """Whether a container of the newest image starts under this configuration."""
+    images = stored_images()
+    if not images:
+        raise EngineError("podman has no image to try", next_step="doit images")
+    argv = ["podman", "run", "--rm", "--network=none", "--entrypoint=/bin/true", images[-1]]
+    tried = Command(argv=argv, env={"CONTAINERS_CONF": str(configuration)}, log=log, timeout_s=60)
+    return command.run(tried, check=False).returncode == 0
+
+
+def stored_images() -> list[str]:
+    """Ids of the images in buildah's and podman's storage, read from its own list: `podman images` takes 100 ms."""
+    ids: list[str] = []
+    for listing in sorted(storage_root().glob("*-images/images.json")):
+        with contextlib.suppress(OSError, ValueError):
+            ids += [entry["id"] for entry in json.loads(listing.read_bytes())]
+    return ids
+
+
+def storage_root() -> Path:
+    """Where containers' storage lies by default: root's, or the user's own."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/containers/storage")
+    return Path(os.environ.get("XDG_DATA_HOME", str(Path.home() / ".local/share"))) / "containers/storage"

@@ -1,0 +1,176 @@
+"""Stage base: two root file systems from Debian packages alone, by mmdebstrap.
+
+apt's own configuration ──> mirrors ──┐
+[chroot] packages ────────────────────┼── mmdebstrap (temporary folder on tmpfs) ──> chroot.tar   builds run in it
+[base] packages, exclude ─────────────┘                                          └─> base.tar     images stand on it
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from xwhep_packaging import command
+from xwhep_packaging.artefacts import sha256_file
+from xwhep_packaging.command import Command
+from xwhep_packaging.errors import BaseError, NetworkError, SettingsError
+from xwhep_packaging.settings import RootFs, Settings
+from xwhep_packaging.store import Draft, Recipe
+
+STAGE = "base"
+TARBALL = "root.tar"
+PACKAGES = "packages.tsv"
+KINDS = ("chroot", "base")
+APT_SOURCES = Path("/etc/apt")
+TMPFS = Path("/dev/shm")  # noqa: S108 - memory, checked for room, and a private folder is made in it
+TMPFS_NEEDED_BYTES = 2 * 1024**3
+MERGED_USR_HOOK = Path("/usr/share/mmdebstrap/hooks/merged-usr")
+# Left by apt, dpkg and the linker's cache: times and orders of one run, of no use in a root file system.
+RESIDUE = (
+    "/var/cache/apt/archives",
+    "/var/cache/ldconfig/aux-cache",
+    "/var/lib/apt/lists",
+    "/var/log/*",
+    "/var/cache/debconf/*-old",
+    "/var/lib/dpkg/*-old",
+    "/etc/*-",
+    "/etc/.pwd.lock",
+    "/etc/machine-id",
+)
+# A root made on one day must equal one made on another: mmdebstrap clamps times to this; the lock's epoch is for later.
+FIXED_EPOCH = 1735689600  # 2025-01-01, older than any input, so that clamped times never lie in the future
+
+
+def mmdebstrap_command(settings: Settings, rootfs: RootFs, tarball: Path) -> list[str]:
+    """The whole call. `usr-is-merged` and its hook save 45 MB of perl; docs and caches never reach the disk."""
+    residue = " ".join(f'"$1"{path}' for path in RESIDUE)
+    return [
+        "mmdebstrap",
+        "--variant=essential",
+        f"--architectures={settings.suite.architecture}",
+        f"--hook-dir={MERGED_USR_HOOK}",
+        f"--include={','.join(['usr-is-merged', *rootfs.packages])}",
+        *(f"--dpkgopt=path-exclude={pattern}" for pattern in rootfs.exclude),
+        f"--customize-hook=rm -rf {residue}",
+        '--customize-hook=mkdir -p "$1"/var/lib/apt/lists/partial "$1"/var/cache/apt/archives/partial',
+        settings.suite.name,
+        str(tarball),
+        *apt_lines(settings),
+    ]
+
+
+def apt_lines(settings: Settings) -> list[str]:
+    """The one-line apt sources of the suite: release, updates, security."""
+    suite = settings.suite
+    components = " ".join(suite.components)
+    mirror, security = mirrors(settings)
+    return [
+        f"deb {mirror} {suite.name} {components}",
+        f"deb {mirror} {suite.name}-updates {components}",
+        f"deb {security} {suite.name}-security {components}",
+    ]
+
+
+def mirrors(settings: Settings, apt_folder: Path = APT_SOURCES) -> tuple[str, str]:
+    """(archive, security archive): the settings', else those of the machine's own apt.
+
+    Raises:
+        SettingsError: neither says.
+    """
+    found = [address for address in configured_addresses(apt_folder) if "debian" in urlsplit(address).path]
+    security = settings.suite.security_mirror or next((a for a in found if "security" in a), "")
+    mirror = settings.suite.mirror or next((a for a in found if "security" not in a), "")
+    if not mirror:
+        raise SettingsError(
+            "no Debian mirror is known",
+            cause=f"[suite] mirror is empty and {apt_folder} names no Debian archive",
+            next_step="set XWHEP_MIRROR (and XWHEP_SECURITY_MIRROR) to the address of one",
+        )
+    return mirror, security or re.sub(r"debian/?$", "debian-security", mirror)
+
+
+def configured_addresses(apt_folder: Path) -> list[str]:
+    """Every archive address in apt's sources, one-line and deb822 form, in the order of their files."""
+    files = [apt_folder / "sources.list", *sorted((apt_folder / "sources.list.d").glob("*"))]
+    texts = [file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file()]
+    lines = [line for text in texts for line in text.splitlines()]
+    found = [re.match(r"(?:deb\s+(?:\[[^\]]*\]\s*)?|URIs:\s*)(\S+)", line) for line in lines]
+    return [match.group(1) for match in found if match]
+
+
+def recipe(settings: Settings, kind: str, tools: dict[str, str]) -> Recipe:
+    """What decides a root file system, as far as it is known before the mirror is asked."""
+    rootfs = settings.chroot if kind == "chroot" else settings.base
+    return Recipe(
+        stage=STAGE,
+        name=kind,
+        inputs={
+            "suite": f"{settings.suite.name} {settings.suite.architecture} {' '.join(settings.suite.components)}",
+            "packages": " ".join(sorted(rootfs.packages)),
+            "exclude": " ".join(rootfs.exclude),
+            "mmdebstrap": tools["mmdebstrap"],
+            "code": sha256_file(Path(__file__)),
+        },
+    )
+
+
+def make_base(settings: Settings, kind: str, draft: Draft) -> None:
+    """Make root.tar and packages.tsv (name, version, architecture, sorted) in the draft.
+
+    Raises:
+        NetworkError: a mirror does not answer.
+        BaseError: mmdebstrap fails for another reason.
+    """
+    rootfs = settings.chroot if kind == "chroot" else settings.base
+    tarball = draft.folder / TARBALL
+    with _temporary_folder() as folder:
+        made = command.run(
+            Command(
+                argv=mmdebstrap_command(settings, rootfs, tarball),
+                env={"TMPDIR": str(folder), "SOURCE_DATE_EPOCH": str(FIXED_EPOCH)},
+                log=draft.log,
+            ),
+            check=False,
+        )
+    if made.returncode != 0:
+        raise _explained(kind, made.stdout, draft.log)
+    installed = _installed_packages(tarball)
+    (draft.folder / PACKAGES).write_text("".join(f"{row}\n" for row in installed))
+    draft.facts.update({"kind": kind, "packages": len(installed), "epoch": FIXED_EPOCH, "size": tarball.stat().st_size})
+
+
+def _explained(kind: str, output: str, log: Path) -> BaseError | NetworkError:
+    relevant = "\n".join([line for line in output.splitlines() if re.match(r"(E|Err|W):?\s?", line)][-6:])
+    if re.search(r"Could not (resolve|connect)|Temporary failure|Failed to fetch|Unable to connect", output):
+        return NetworkError(
+            f"cannot fetch packages for the {kind} root file system",
+            cause=relevant,
+            next_step="check the network and the mirror in the machine's apt configuration, then type it again",
+            log=log,
+        )
+    missing = re.search(r"Unable to locate package (\S+)", output)
+    what = f"the suite has no package {missing.group(1)!r}" if missing else f"cannot make the {kind} root file system"
+    return BaseError(what, cause=relevant or command.last_lines(output), next_step="read the log", log=log)
+
+
+def _installed_packages(tarball: Path) -> list[str]:
+    listing = command.run(Command(argv=["tar", "-xOf", tarball, "./var/lib/dpkg/status"], error=BaseError)).stdout
+    fields = [
+        dict(re.findall(r"^(Package|Version|Architecture): (.*)$", block, re.M)) for block in listing.split("\n\n")
+    ]
+    return sorted("\t".join((f["Package"], f["Version"], f["Architecture"])) for f in fields if f)
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """On tmpfs when it has room: dpkg's many small writes take a third of the time there."""
+    roomy = TMPFS.is_dir() and shutil.disk_usage(TMPFS).free > TMPFS_NEEDED_BYTES
+    with tempfile.TemporaryDirectory(prefix="xwhep-base-", dir=TMPFS if roomy else None) as folder:
+        path = Path(folder)
+        path.chmod(0o755)  # mmdebstrap's unprivileged apt user must be able to enter
+        yield path

@@ -1,0 +1,222 @@
+"""Stage images: .debs become images on one shared base layer.
+
+root.tar ──> base image (its layer is made and stored once)
+                  │
+images/ROLE at the commit + ROLE.deb ──> buildah, one thin layer ──> PRODUCT-ROLE:VERSION and DATEDNAME_TIME
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xwhep_packaging import command
+from xwhep_packaging.artefacts import Image, Output, dated, rfc3339, sha256_file
+from xwhep_packaging.command import Command
+from xwhep_packaging.errors import BakeError
+from xwhep_packaging.settings import Settings
+from xwhep_packaging.store import Draft, Recipe, remove_tree
+
+STAGE = "images"
+BASE_STAGE = "base_image"
+# No history: it names tags and build arguments, so two ways to one image would differ.
+# Docker's format: OCI's has no health check.
+BUILDAH_OPTIONS = (
+    "--isolation=chroot",
+    "--layers=false",
+    "--format=docker",
+    "--omit-history",
+    "--identity-label=false",
+    "--pull=never",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bake:
+    """One call of buildah: context folder, tags, time and build arguments."""
+
+    context: Path
+    file: Path
+    tags: tuple[str, ...]
+    epoch: int
+    arguments: dict[str, str]
+    id_file: Path
+
+    def command(self) -> list[str]:
+        tags = [part for tag in self.tags for part in ("--tag", tag)]
+        arguments = [
+            part for name, value in sorted(self.arguments.items()) for part in ("--build-arg", f"{name}={value}")
+        ]
+        time = [f"--timestamp={self.epoch}", f"--iidfile={self.id_file}"]
+        return [
+            "buildah",
+            "build",
+            *BUILDAH_OPTIONS,
+            *time,
+            *tags,
+            *arguments,
+            f"--file={self.file}",
+            str(self.context),
+        ]
+
+
+def base_tag(settings: Settings, key: str) -> str:
+    return f"localhost/{settings.product.name}-base:{key[:16]}"
+
+
+def version_tag(version: str) -> str:
+    """A Debian version as an image tag, which may hold neither ~ nor + nor a colon."""
+    return version.translate(str.maketrans("~+:", "---"))
+
+
+def base_recipe(rootfs_key: str, tools: dict[str, str]) -> Recipe:
+    return Recipe(
+        stage=BASE_STAGE, name="base", inputs={"rootfs": rootfs_key, "buildah": tools["buildah"], "code": _code()}
+    )
+
+
+def recipe(settings: Settings, name: str, upstream: dict[str, str]) -> Recipe:
+    """What decides an image: its folder at the commit, its .debs, the base, its names and labels, and this code."""
+    image = settings.images[name]
+    inputs = {
+        "title": image.title,
+        "debs": " ".join(image.debs),
+        "dated name": image.dated_name,
+        "code": _code(),
+        **upstream,
+    }
+    return Recipe(stage=STAGE, name=name, inputs=inputs)
+
+
+def _code() -> str:
+    return sha256_file(Path(__file__))
+
+
+def make_base_image(settings: Settings, rootfs: Output, draft: Draft) -> None:
+    """Import root.tar as the base image; its one layer is shared by all that stand on it."""
+    recipe_file = draft.folder / "Containerfile"
+    recipe_file.write_text("FROM scratch\nADD root.tar /\n")
+    bake = Bake(
+        context=rootfs.folder,
+        file=recipe_file,
+        tags=(base_tag(settings, rootfs.manifest.key),),
+        epoch=rootfs.manifest.facts["epoch"],
+        arguments={},
+        id_file=draft.folder / "id",
+    )
+    draft.facts.update(_baked(bake, "base", draft))
+
+
+def make_image(settings: Settings, name: str, inputs: ImageInputs, draft: Draft) -> None:
+    """Bake one image from the committed folder in `inputs.context` and the .debs it names.
+
+    Raises:
+        BakeError: a .deb is missing, or the Containerfile fails.
+    """
+    image = settings.images[name]
+    context = draft.folder / "context"
+    context.mkdir()
+    argv = [
+        "tar",
+        "-C",
+        str(context),
+        f"--strip-components={len(Path(image.folder).parts)}",
+        "-xf",
+        str(inputs.context),
+    ]
+    command.run(Command(argv=argv, error=BakeError, log=draft.log))
+    for source, packages in image.debs.items():
+        for package in packages:
+            _copy(_deb_of(inputs.debs[source], package, name), context / "debs")
+    version = str(inputs.debs[next(iter(image.debs))].manifest.facts["version"])
+    bake = Bake(
+        context=context,
+        file=context / "Containerfile",
+        tags=_tags(settings, name, version, inputs.epoch),
+        epoch=inputs.epoch,
+        arguments=_arguments(settings, name, inputs, version),
+        id_file=draft.folder / "id",
+    )
+    draft.facts.update({**_baked(bake, name, draft), "version": version, "epoch": inputs.epoch})
+    remove_tree(context)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageInputs:
+    """`context` is a tar of the image's folder, `epoch` the latest time of all inputs (UTC seconds)."""
+
+    context: Path
+    debs: dict[str, Output]
+    base: Output
+    epoch: int
+    revision: str
+    origin: str
+
+
+def image_of(output: Output) -> Image:
+    """The typed face of an image's manifest."""
+    facts = output.manifest.facts
+    return Image(
+        name=output.manifest.name,
+        tags=tuple(facts["tags"]),
+        digest=facts["digest"],
+        size=facts["size"],
+        layers=tuple(facts["layers"]),
+    )
+
+
+def _tags(settings: Settings, name: str, version: str, epoch: int) -> tuple[str, ...]:
+    image = settings.images[name]
+    return (f"{settings.product.name}-{name}:{version_tag(version)}", f"{image.dated_name}_{dated(epoch)}:latest")
+
+
+def _arguments(settings: Settings, name: str, inputs: ImageInputs, version: str) -> dict[str, str]:
+    return {
+        "BASE": inputs.base.manifest.facts["tags"][0],
+        "SOURCE_DATE_EPOCH": str(inputs.epoch),
+        "TITLE": settings.images[name].title or f"{settings.product.name} {name}",
+        "VERSION": version,
+        "REVISION": inputs.revision,
+        "SOURCE": inputs.origin,
+        "CREATED": rfc3339(inputs.epoch),
+    }
+
+
+def _deb_of(output: Output, package: str, image: str) -> Path:
+    for path in output.matching(".deb"):
+        if path.name.startswith(f"{package}_"):
+            return path
+    raise BakeError(
+        f"image {image!r} wants the package {package!r}, which source {output.manifest.name!r} does not build",
+        next_step=f"correct `debs` of [images.{image}], or debian/control",
+    )
+
+
+def _copy(deb: Path, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    shutil.copyfile(deb, folder / deb.name)
+
+
+def _baked(bake: Bake, name: str, draft: Draft) -> dict[str, Any]:
+    argv = bake.command()
+    command.run(
+        Command(argv=argv, error=BakeError, log=draft.log, what=f"cannot bake image {name!r}", next_step="read the log")
+    )
+    digest = bake.id_file.read_text().strip()
+    manifest = json.loads(
+        command.run(Command(argv=["buildah", "inspect", "--type=image", digest], error=BakeError)).stdout
+    )
+    layers = json.loads(manifest["Manifest"])["layers"]
+    config = json.loads(manifest["Config"])
+    bake.id_file.unlink()
+    (draft.folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    return {
+        "digest": digest,
+        "tags": list(bake.tags),
+        "layers": config["rootfs"]["diff_ids"],
+        "layer_sizes": [layer["size"] for layer in layers],
+        "size": sum(layer["size"] for layer in layers),
+    }
