@@ -56,7 +56,7 @@ class Suite(Section, frozen=True, kw_only=True):
 
     name: Name = "trixie"
     architecture: Name = "amd64"
-    components: list[Name] = ["main"]
+    components: tuple[Name, ...] = ("main",)
     mirror: str = ""
     security_mirror: str = ""
 
