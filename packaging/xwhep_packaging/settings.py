@@ -95,7 +95,6 @@ class Image(Section, frozen=True, kw_only=True):
     folder: str
     debs: dict[Name, list[DebianPackage]]
     dated_name: Name
-    title: str = ""
 
 
 class NetworkTest(Section, frozen=True, kw_only=True):

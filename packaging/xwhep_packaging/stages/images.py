@@ -130,14 +130,15 @@ def make_image(settings: Settings, name: str, inputs: ImageInputs, draft: Draft)
     command.run(Command(argv=argv, error=BakeError, log=draft.log))
     for source, packages in image.debs.items():
         for package in packages:
-            _copy(_deb_of(inputs.debs[source], package, name), context / "debs")
+            deb = _deb_of(inputs.debs[source], package, name)
+            shutil.copyfile(deb, context / deb.name)
     version = str(inputs.debs[next(iter(image.debs))].manifest.facts["version"])
     bake = Bake(
         context=context,
         file=context / "Containerfile",
         tags=_tags(settings, name, version, inputs.epoch),
         epoch=inputs.epoch,
-        arguments=_arguments(settings, name, inputs, version),
+        arguments=_arguments(inputs, version),
         id_file=draft.folder / "id",
     )
     draft.facts.update({**_baked(bake, name, draft), "version": version, "epoch": inputs.epoch})
@@ -173,11 +174,10 @@ def _tags(settings: Settings, name: str, version: str, epoch: int) -> tuple[str,
     return (f"{settings.product.name}-{name}:{version_tag(version)}", f"{image.dated_name}_{dated(epoch)}:latest")
 
 
-def _arguments(settings: Settings, name: str, inputs: ImageInputs, version: str) -> dict[str, str]:
+def _arguments(inputs: ImageInputs, version: str) -> dict[str, str]:
     return {
         "BASE": inputs.base.manifest.facts["tags"][0],
         "SOURCE_DATE_EPOCH": str(inputs.epoch),
-        "TITLE": settings.images[name].title or f"{settings.product.name} {name}",
         "VERSION": version,
         "REVISION": inputs.revision,
         "SOURCE": inputs.origin,
@@ -193,11 +193,6 @@ def _deb_of(output: Output, package: str, image: str) -> Path:
         f"image {image!r} wants the package {package!r}, which source {output.manifest.name!r} does not build",
         next_step=f"correct `debs` of [images.{image}], or debian/control",
     )
-
-
-def _copy(deb: Path, folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
-    shutil.copyfile(deb, folder / deb.name)
 
 
 def _baked(bake: Bake, name: str, draft: Draft) -> dict[str, Any]:
