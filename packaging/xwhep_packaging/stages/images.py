@@ -82,7 +82,6 @@ def recipe(settings: Settings, name: str, upstream: dict[str, str]) -> Recipe:
     """What decides an image: its folder at the commit, its .debs, the base, its names and labels, and this code."""
     image = settings.images[name]
     inputs = {
-        "title": image.title,
         "debs": " ".join(image.debs),
         "dated name": image.dated_name,
         "code": _code(),
