@@ -104,7 +104,7 @@ def make_debs(settings: Settings, commit: Commit, inputs: dict[str, Output], dra
     source = settings.sources[name]
     work, mountpoint = draft.folder / "work", draft.folder / "root"
     tree = _unpack(inputs["source"], source, work, draft.log)
-    package, version = _set_version(settings, commit, tree)
+    package, version = _set_version(commit, tree)
     mountpoint.mkdir()
     chroot = Chroot(tarball=inputs["chroot"].path("root.tar"), mountpoint=mountpoint, work=work, epoch=commit.epoch)
     argv = ["dpkg-buildpackage", "-us", "-uc", "--build=full", "--no-sign"]
@@ -129,7 +129,7 @@ def make_lint(inputs: dict[str, Output], draft: Draft) -> None:
         tarball=chroot.path("root.tar"), mountpoint=mountpoint, work=debs.folder, epoch=debs.manifest.facts["epoch"]
     )
     changes = debs.matching(".changes")[0].name
-    options = ["--no-tag-display-limit", "--fail-on=error,warning", "--suppress-tags=bad-distribution-in-changes-file"]
+    options = ["--tag-display-limit=0", "--fail-on=error,warning", "--suppress-tags=bad-distribution-in-changes-file"]
     result = place.run(["lintian", *options, changes], "/build", draft.log)
     if result.returncode != 0:
         raise LintError(
@@ -159,7 +159,7 @@ def _unpack(output: Output, source: Source, work: Path, log: Path) -> Path:
     return final
 
 
-def _set_version(settings: Settings, commit: Commit, tree: Path) -> tuple[str, str]:
+def _set_version(commit: Commit, tree: Path) -> tuple[str, str]:
     """Put an entry for the commit's version on top of the changelog, unless the tag is the version on top already."""
     changelog = tree / "debian" / "changelog"
     text = changelog.read_text(encoding="utf-8")
@@ -167,10 +167,13 @@ def _set_version(settings: Settings, commit: Commit, tree: Path) -> tuple[str, s
     if head is None:
         raise BuildError("debian/changelog does not start with an entry", next_step="dch --create, then commit")
     version = commit.version(head["version"])
+    # The package's own maintainer: under another name lintian takes the entry for somebody else's upload.
+    control = (tree / "debian" / "control").read_text(encoding="utf-8")
+    maintainer = re.search(r"^Maintainer:\s*(.+)$", control, re.M)
+    if maintainer is None:
+        raise BuildError("debian/control names no Maintainer", next_step="add the field to its first paragraph")
     if version != head["version"]:
-        changelog.write_text(
-            changelog_entry(text, version, commit, settings.product.maintainer) + text, encoding="utf-8"
-        )
+        changelog.write_text(changelog_entry(text, version, commit, maintainer[1].strip()) + text, encoding="utf-8")
     return head["source"], version
 
 
