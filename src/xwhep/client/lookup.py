@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 from xwhep.client.connection import Server, in_path, jobs_path
-from xwhep.common.errors import NotFound, UsageError
+from xwhep.common.errors import NotFound, UsageError, XwhepError
 from xwhep.common.wire import App, Datum, Job, JobSpec
 
 SHORT_ID_SEARCH = 10_000  # newest jobs among which the beginning of an id is looked for
@@ -58,7 +58,7 @@ def check_app(server: Server, name: str) -> None:
         raise unknown_app(server, name) from exc
 
 
-def explain_refused_job(server: Server, spec: JobSpec, refusal: NotFound) -> NotFound:
+def explain_refused_job(server: Server, spec: JobSpec, refusal: XwhepError) -> XwhepError:
     """Which of a job's names the server does not know; `refusal` itself when it knows them all."""
     apps = server.get("/v1/apps", list[App])
     if spec.app not in {word for app in apps for word in (app.name, app.id)}:

@@ -6,10 +6,10 @@ import hashlib
 import io
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPResponse
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from xwhep.client import text
 from xwhep.client.connection import Request, Server
@@ -19,6 +19,8 @@ CHUNK_BYTES = 256 * 1024
 BAR_FROM_BYTES = 4 * 1024 * 1024  # smaller files are there before a bar is read
 BAR_STEP_S = 0.1
 MEMORY_LIMIT_BYTES = 8 * 1024 * 1024
+T = TypeVar("T")
+
 ATTEMPTS = 5  # in a row, without one byte of progress
 FIRST_PAUSE_S = 0.2
 
@@ -53,26 +55,36 @@ class Bar:
             sys.stderr.flush()
 
 
-def put_path(server: Server, path: Path) -> Blob:
-    """Upload a local file unless the server has its bytes already.
+def put_path(server: Server, path: Path, anew: bool = False) -> Blob:
+    """Upload a local file unless the server has its bytes already; with `anew`, even then.
 
     Raises:
         UsageError: it is no regular file that can be read.
         XwhepError: the server or the network failed.
     """
+    with regular_file(path) as file:
+        return put(server, file, path.name, anew)
+
+
+def regular_file(path: Path) -> BinaryIO:
+    """`path`, open for reading.
+
+    Raises:
+        UsageError: it is a folder, a pipe or a device.
+        OSError: it cannot be read.
+    """
     if path.exists() and not path.is_file():  # opening a FIFO would wait for ever
-        raise UsageError(f"{path} is not a regular file", "give a file, or - for standard input")
-    with path.open("rb") as file:
-        return put(server, file, path.name)
+        raise UsageError(f"{path} is not a regular file", "give a regular file")
+    return path.open("rb")
 
 
-def put(server: Server, file: BinaryIO, name: str) -> Blob:
+def put(server: Server, file: BinaryIO, name: str, anew: bool = False) -> Blob:
     """`put_path` for an open, seekable file."""
     blob = _measure(file, name)
     bar = Bar("uploading", blob)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            if not _is_there(server, blob):
+            if anew or not _is_there(server, blob):
                 _send(server, blob, file, bar)
             break
         except ConnectionFailed:
@@ -84,7 +96,19 @@ def put(server: Server, file: BinaryIO, name: str) -> Blob:
     return blob
 
 
+def proving(upload_and_name: Callable[[bool], T]) -> T:
+    """`upload_and_name(False)`, and again with True when the server has the bytes, but not from this user.
+
+    Knowing a hash is not having the content: a server may let only those name a blob who have uploaded it themselves.
+    """
+    try:
+        return upload_and_name(False)
+    except NotFound:
+        return upload_and_name(True)
+
+
 def _measure(file: BinaryIO, name: str) -> Blob:
+    file.seek(0)
     digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type] # typeshed wants readable() too
     return Blob(digest.hexdigest(), file.tell(), name)
 

@@ -6,9 +6,10 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 from xwhep.client.connection import Server, in_path
-from xwhep.client.transfer import Blob, put, put_path
+from xwhep.client.transfer import Blob, proving, put, put_path, regular_file
 from xwhep.common.errors import Conflict, NotFound, UsageError
 from xwhep.common.wire import Datum, DatumSpec
 
@@ -38,10 +39,33 @@ def put_datum(server: Server, file: str, name: str) -> Datum:
     chosen = name or ("" if file == STDIN_MARK else Path(file).name)
     if not chosen:
         raise UsageError("standard input has no name", "add --name NAME")
-    return register(server, _put_stdin(server) if file == STDIN_MARK else put_path(server, Path(file)), chosen)
+    if file == STDIN_MARK:
+        with _spooled_stdin() as copy:
+            return proving(lambda anew: _register(server, put(server, copy, chosen, anew), chosen))
+    return proving(lambda anew: _register(server, put_path(server, Path(file), anew), chosen))
 
 
-def register(server: Server, blob: Blob, name: str) -> Datum:
+def put_for_job(server: Server, reference: str) -> str:
+    """The datum that `reference` means, uploaded first when it is a local file; returns its id, or the name given."""
+    return put_datum(server, local_file(reference), "").id if is_local(reference) else reference
+
+
+def put_stdin_for_job(server: Server, reference: str) -> str:
+    """`put_for_job` for a job's standard input: it needs no name of its own, so it is named by its content."""
+    if not is_local(reference):
+        return reference
+    file = local_file(reference)
+
+    with _spooled_stdin() if file == STDIN_MARK else regular_file(Path(file)) as content:
+
+        def register(anew: bool) -> str:
+            blob = put(server, content, "standard input", anew)
+            return _register(server, blob, f"stdin-{blob.sha256[:16]}").id
+
+        return proving(register)
+
+
+def _register(server: Server, blob: Blob, name: str) -> Datum:
     """Name a blob; the same name for the same bytes again is no error."""
     try:
         return server.post("/v1/data", DatumSpec(name=name, sha256=blob.sha256, size=blob.size), Datum)
@@ -52,24 +76,14 @@ def register(server: Server, blob: Blob, name: str) -> Datum:
             raise conflict from None
         if known.sha256 != blob.sha256:
             raise Conflict(
-                f"the name {name} is taken by other data", "choose another: xw data put FILE --name NAME"
+                f"you have other data named {name}", "give it another name: xw data put FILE --name NAME"
             ) from conflict
         return known
 
 
-def put_for_job(server: Server, reference: str) -> str:
-    """The datum that `reference` means, uploaded first when it is a local file; returns its id, or the name given."""
-    if not is_local(reference):
-        return reference
-    file = local_file(reference)
-    if file == STDIN_MARK:
-        blob = _put_stdin(server)
-        return register(server, blob, f"stdin-{blob.sha256[:16]}").id
-    return put_datum(server, file, "").id
-
-
-def _put_stdin(server: Server) -> Blob:
-    with tempfile.TemporaryFile() as copy:
-        shutil.copyfileobj(sys.stdin.buffer, copy)
-        copy.seek(0)
-        return put(server, copy, "standard input")
+def _spooled_stdin() -> BinaryIO:
+    """Standard input as a file: its hash must be known before its bytes are sent, and they may be sent twice."""
+    copy = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    shutil.copyfileobj(sys.stdin.buffer, copy)
+    copy.seek(0)
+    return copy

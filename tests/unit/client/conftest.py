@@ -203,7 +203,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if parts == ["v1", "ca"]:
             self.answer(200, self.grid.pki.authority.encode())
             return
-        if parts != ["healthz"] and parts != ["v1", "login"]:
+        if parts not in (["healthz"], ["v1", "login"]):
             self.authorize()
         match [self.command, *parts]:
             case ["GET", "healthz"]:

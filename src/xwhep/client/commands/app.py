@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import stat
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from xwhep.client import credentials, platforms, show, text
 from xwhep.client.connection import Server
 from xwhep.client.parser import Command, add_format
-from xwhep.client.transfer import put_path
+from xwhep.client.transfer import proving, put_path, regular_file
 from xwhep.common.errors import UsageError
 from xwhep.common.wire import App, AppSpec, Binary
 
@@ -27,11 +26,15 @@ def _register(args: Namespace) -> int:
     _check_register(args)
     machines = [_machine(Path(name), args) for name in args.files]
     with Server(credentials.find()) as server:
-        binaries = []
-        for name, machine in zip(args.files, machines, strict=True):
-            blob = put_path(server, Path(name))
-            binaries.append(Binary(os=machine.os, arch=machine.arch, sha256=blob.sha256, size=blob.size))
-        app = server.post("/v1/apps", AppSpec(name=args.name, binaries=binaries, shared=args.shared or ""), App)
+
+        def register(anew: bool) -> App:
+            binaries = []
+            for name, machine in zip(args.files, machines, strict=True):
+                blob = put_path(server, Path(name), anew)
+                binaries.append(Binary(os=machine.os, arch=machine.arch, sha256=blob.sha256, size=blob.size))
+            return server.post("/v1/apps", AppSpec(name=args.name, binaries=binaries, shared=args.shared or ""), App)
+
+        app = proving(register)
     if args.format == "json":
         show.print_json(app)
     else:
@@ -51,9 +54,7 @@ def _check_register(args: Namespace) -> None:
 
 
 def _machine(path: Path, args: Namespace) -> platforms.Platform:
-    with path.open("rb") as file:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise UsageError(f"{path} is not a regular file", "give the app's program")
+    with regular_file(path) as file:
         found = platforms.of_program(file.read(platforms.HEADER_BYTES))
     operating_system, arch = args.os or (found and found.os), args.arch or (found and found.arch)
     if not operating_system or not arch:

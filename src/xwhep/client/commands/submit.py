@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from xwhep.client import credentials, lookup, results, show, text, uploads, waiting
 from xwhep.client.connection import Server
 from xwhep.client.parser import Command, add_format
-from xwhep.common.errors import ConnectionFailed, NotFound, UsageError
+from xwhep.common.errors import ConnectionFailed, InvalidRequest, NotFound, UsageError
 from xwhep.common.wire import Job, JobSpec
 
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -71,13 +71,13 @@ def _submit(server: Server, args: Namespace, environment: dict[str, str]) -> Job
         app=args.app,
         args=[*args.args, *args.rest],
         env=environment,
-        stdin=uploads.put_for_job(server, args.stdin) if args.stdin else "",
+        stdin=uploads.put_stdin_for_job(server, args.stdin) if args.stdin else "",
         data=[uploads.put_for_job(server, one) for one in args.data],
         label=args.label,
     )
     try:
         return server.post("/v1/jobs", spec, Job)
-    except NotFound as refusal:
+    except (NotFound, InvalidRequest) as refusal:
         raise lookup.explain_refused_job(server, spec, refusal) from refusal
     except ConnectionFailed as failure:
         raise ConnectionFailed(
