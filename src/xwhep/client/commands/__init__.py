@@ -1,0 +1,1 @@
+"""What each `xw` command does; `xwhep.client.catalogue` says which is where."""
