@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "packaging"))
 
-from xwhep_packaging import tasks  # noqa: E402 - it lies in the folder just added
+from xwhep_packaging import tasks
 
 DOIT_CONFIG = tasks.CONFIG
 

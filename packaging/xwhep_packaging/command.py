@@ -134,6 +134,8 @@ def _finish(command: Command, process: subprocess.Popen[str]) -> tuple[str | Non
 
 @contextmanager
 def _started(command: Command, argv: list[str], out: IO[str] | int, err: int) -> Iterator[subprocess.Popen[str]]:
+    if _running.stopping:
+        raise CommandError(f"{argv[0]} is not started: the run is being stopped")
     try:
         process = subprocess.Popen(
             with_parent_death(argv),
@@ -193,26 +195,36 @@ def stop_group(process: subprocess.Popen[str]) -> None:
             continue
 
 
-_running: set[subprocess.Popen[str]] = set()
-_running_lock = threading.Lock()
+class _Running:
+    """The tools that run now, oldest first."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.processes: list[subprocess.Popen[str]] = []
+        self.stopping = False
+
+
+_running = _Running()
 
 
 @contextmanager
 def _tracked(process: subprocess.Popen[str]) -> Iterator[None]:
-    with _running_lock:
-        _running.add(process)
+    with _running.lock:
+        _running.processes.append(process)
     try:
         yield
     finally:
-        with _running_lock:
-            _running.discard(process)
+        with _running.lock:
+            _running.processes.remove(process)
 
 
 def stop_all() -> None:
-    """Stop every tool still running; called once when the pipeline is interrupted."""
-    with _running_lock:
-        running = list(_running)
-    for process in running:
+    """Stop every tool still running and start no more; called once when the pipeline is interrupted.
+
+    Newest first: a test that still needs its service to clean up was started after it.
+    """
+    _running.stopping = True
+    for process in reversed(list(_running.processes)):
         stop_group(process)
 
 

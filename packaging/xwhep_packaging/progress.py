@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
+from types import FrameType
 from typing import Any, TextIO
+
+from xwhep_packaging import command
 
 INTERRUPTED = 130
 
@@ -21,7 +25,8 @@ class Progress:
         self.messages: list[str] = []
 
     def initialize(self, tasks: dict[str, Any], selected: list[str]) -> None:
-        """Called once before anything runs."""
+        """Called once, in the main thread, before anything runs."""
+        stop_on_signals()
 
     def get_status(self, task: Any) -> None:
         """Called when a task is looked at."""
@@ -72,3 +77,15 @@ class Progress:
     def _say(self, line: str) -> None:
         self.stream.write(line + "\n")
         self.stream.flush()
+
+
+def stop_on_signals() -> None:
+    """SIGTERM and SIGINT stop every running tool, newest first, then end the run as Ctrl-C does."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        command.stop_all()
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)

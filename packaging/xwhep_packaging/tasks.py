@@ -6,18 +6,16 @@ doit orders and runs them; whether one is up to date is the store's word alone, 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from doit import get_var
 from doit.exceptions import TaskFailed
 
-from xwhep_packaging import command, report, settings
+from xwhep_packaging import report, settings
 from xwhep_packaging.errors import PipelineError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.progress import Progress
@@ -111,15 +109,3 @@ def _is_made(name: str) -> bool:
         return pipeline().find(name) is not None
     except PipelineError:
         return False  # the same error comes again from the action, where it is reported
-
-
-def stop_on_signals() -> None:
-    """SIGTERM and SIGINT stop every running tool, then end the run as Ctrl-C does."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)
-        command.stop_all()
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
