@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from doit import get_var
 from doit.exceptions import TaskFailed
 
-from xwhep_packaging import report, settings
+from xwhep_packaging import benchmark, report, settings
 from xwhep_packaging.errors import PipelineError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.progress import Progress
@@ -31,6 +31,12 @@ CONFIG = {
     "num_process": os.cpu_count() or 1,
     "par_type": "thread",
     "verbosity": 2,
+}
+BENCH_RUNS = 5  # doit bench runs=1 for a quick look
+BENCH_DOCS = {
+    "pipeline": "cold, warm and no-op builds, image sizes",
+    "platform": "the three programs alone",
+    "peers": "what a user would do by hand with the plain tools",
 }
 STAGE_DOCS = {
     "source": "export what ships of each source at its commit",
@@ -91,6 +97,20 @@ def build() -> Task:
         "task_dep": [*lints, "network_test"],
         "io": {"capture": False},
     }
+
+
+def bench() -> Iterator[Task]:
+    """One task a group of figures; each writes _build/bench/latest.json."""
+    yield {"basename": "bench", "name": None, "doc": "measure the figures of docs/benchmarks.md (medians of 5)"}
+    for name, doc in BENCH_DOCS.items():
+        yield {
+            "basename": "bench",
+            "name": name,
+            "doc": doc,
+            "actions": [(guarded, [partial(benchmark.measure, pipeline, name, int(get_var("runs") or BENCH_RUNS))])],
+            "task_dep": ["build"],
+            "io": {"capture": False},
+        }
 
 
 def guarded(action: Callable[[], object]) -> TaskFailed | None:
