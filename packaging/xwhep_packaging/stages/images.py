@@ -59,7 +59,6 @@ class Bake:
             "build",
             *BUILDAH_OPTIONS,
             *time,
-            *tags,
             *arguments,
             f"--file={self.file}",
             str(self.context),
@@ -231,9 +230,9 @@ def _baked(bake: Bake, name: str, draft: Draft) -> dict[str, Any]:
 
 
 def _stored(manifest: dict[str, Any], config: bytes, draft: Draft) -> str:
-    """Put an image of layers that the storage has already and of `config` into the storage; its id is the config's digest.
+    """Put `config` over layers that the storage has already; the image's id is the config's digest.
 
-    Only the configuration is copied: buildah asks the storage for each layer first, and it is there (0.03 s, measured).
+    Only the configuration is copied: buildah asks the storage for each layer first (0.03 s, measured).
     """
     sha256 = hashlib.sha256(config).hexdigest()
     manifest["config"] |= {"size": len(config), "digest": f"sha256:{sha256}"}
