@@ -1,6 +1,6 @@
-"""SQLite with one writer thread. Requests that wait together share one transaction, and so one sync to disk.
+"""SQLite with one writer. Requests that wait together share one transaction, and so one sync to disk.
 
-request ─► queue ─► writer: BEGIN ─ savepoint, request 1 ─ savepoint, request 2 ... ─ COMMIT ─► all replies
+requests ─► BEGIN ─ savepoint, request 1 ─ savepoint, request 2 ... ─► COMMIT, in a thread ─► all replies
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from xwhep.server.store.records import Change
 T = TypeVar("T")
 BATCH_LIMIT = 256  # requests in one transaction, so that the first never waits long for the last
 BUSY_TIMEOUT_S = 10.0  # for the other processes that write: `user add`, `join-line client`
+BUSY_RETRY_S = 0.005
 
 
 class Tx:
@@ -132,6 +133,7 @@ class Database:
         self._loop = asyncio.get_running_loop()
         self._writer = connect(self._path, synchronous=self._synchronous)
         migrate(self._writer)
+        self._writer.execute("PRAGMA busy_timeout = 0")  # _flush waits, not SQLite: it would stop the event loop
         self._reader = connect(self._path, synchronous=self._synchronous)
         self._scanner = connect(self._path, synchronous=self._synchronous)
         self._commits = ThreadPoolExecutor(1, "store-commit")
@@ -139,8 +141,7 @@ class Database:
 
     async def close(self) -> None:
         """Waits for the writes that are under way."""
-        while self._busy:
-            await asyncio.sleep(0.001)
+        await self.write(lambda tx: None)
         self._commits.shutdown()
         self._scans.shutdown()
         for connection in (self._scanner, self._reader, self._writer):
@@ -170,10 +171,17 @@ class Database:
         result: T = await request.future
         return result
 
-    def _flush(self) -> None:
-        batch, self._waiting = self._waiting[:BATCH_LIMIT], self._waiting[BATCH_LIMIT:]
+    def _flush(self, waited_s: float = 0.0) -> None:
         try:
             self._writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as exc:
+            if exc.sqlite_errorcode == sqlite3.SQLITE_BUSY and waited_s < BUSY_TIMEOUT_S:
+                self._loop.call_later(BUSY_RETRY_S, self._flush, waited_s + BUSY_RETRY_S)
+            else:
+                self._settle(self._take(), exc)
+            return
+        batch = self._take()
+        try:
             for request in batch:
                 self._run(request)
         except sqlite3.Error as exc:
@@ -181,6 +189,10 @@ class Database:
             return
         commit = self._loop.run_in_executor(self._commits, self._writer.execute, "COMMIT")
         commit.add_done_callback(lambda done: self._settle(batch, done.exception()))
+
+    def _take(self) -> list[_Request[Any]]:
+        batch, self._waiting = self._waiting[:BATCH_LIMIT], self._waiting[BATCH_LIMIT:]
+        return batch
 
     def _run(self, request: _Request[Any]) -> None:
         tx = Tx(self._writer, self._clock())
