@@ -200,10 +200,11 @@ class Database:
         try:
             request.result = request.operation(tx)
             request.changes = tx.changes
-        except Exception as exc:  # noqa: BLE001 - it belongs to whoever awaits this request, not to the batch
+        except Exception as exc:
             request.error = translate(exc) if isinstance(exc, sqlite3.Error) else exc
-            if self._writer.in_transaction:  # a full disk may have rolled back everything already
-                self._writer.execute("ROLLBACK TO request")
+            if not self._writer.in_transaction:  # a full disk rolls back everything: then the batch has failed
+                raise
+            self._writer.execute("ROLLBACK TO request")
         self._writer.execute("RELEASE request")
 
     def _settle(self, batch: list[_Request[Any]], failure: BaseException | None) -> None:
