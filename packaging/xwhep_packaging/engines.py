@@ -200,7 +200,7 @@ def _replace(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     except OSError as exc:
-        raise EngineError(f"cannot write {path}", cause=str(exc), next_step="free disk space; check its rights") from exc
+        raise EngineError(f"cannot write {path}", cause=str(exc), next_step="free disk space") from exc
 
 
 def _remembered(memory: Path, here: str) -> str:
