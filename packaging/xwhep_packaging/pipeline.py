@@ -51,7 +51,7 @@ class Pipeline:
 
     @cached_property
     def engine(self) -> engines.Engine:
-        return engines.choose(self.settings, self.store)
+        return engines.choose(self.settings, self.store.scratch("engine"))
 
     @cached_property
     def tools(self) -> dict[str, str]:

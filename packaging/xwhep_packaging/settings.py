@@ -156,6 +156,12 @@ def load(file: Path, environ: Mapping[str, str] | None = None) -> Settings:
     return settings
 
 
+def passed_on(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables of the caller that change what a pipeline does, for one that is started from this one."""
+    known = os.environ if environ is None else environ
+    return {name: known[name] for name in (*OVERRIDES, "DOCKER_HOST") if name in known}
+
+
 def repository_of(file: Path) -> Path:
     """The folder that relative paths in `file` start from: the nearest above it that holds .git, else its own."""
     parents = file.absolute().parents

@@ -14,8 +14,10 @@ from typing import Any
 
 from doit import get_var
 from doit.exceptions import TaskFailed
+from doit.task import Task as DoitTask
+from doit.task import dict_to_task
 
-from xwhep_packaging import benchmark, report, settings
+from xwhep_packaging import benchmark, checks, report, settings
 from xwhep_packaging.errors import PipelineError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.progress import Progress
@@ -111,6 +113,29 @@ def bench() -> Iterator[Task]:
             "task_dep": ["build"],
             "io": {"capture": False},
         }
+
+
+def test() -> Iterator[Task | DoitTask]:
+    """Every check as one task, which goes on after a failure, and each alone as test:NAME."""
+    loaded = pipeline().settings
+    store = pipeline().store
+    runner = checks.Runner(logs=store.scratch("logs"), environment=settings.passed_on(), say=_say)
+    every = checks.all_checks(store.scratch("test"), loaded.file)
+    yield _check_task(runner, "test", every, "every check that CI runs")
+    for check in every:
+        task = dict_to_task({"name": f"test:{check.name}", **_check_task(runner, "", [check], check.doc)})
+        task.subtask_of = "test"  # so that `doit list` shows one line
+        yield task
+
+
+def _check_task(runner: checks.Runner, basename: str, some: list[checks.Check], doc: str) -> Task:
+    named = {"basename": basename} if basename else {}
+    return {**named, "doc": doc, "actions": [(guarded, [lambda: runner.run(some)])], "io": {"capture": False}}
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def guarded(action: Callable[[], object]) -> TaskFailed | None:
