@@ -33,6 +33,9 @@ OVERRIDES = {
     "XWHEP_SECURITY_MIRROR": ("suite", "security_mirror"),
 }
 
+# Part of a shell word in one of mmdebstrap's hooks, hence nothing that a shell takes for more than a pattern.
+PathPattern = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._+*?@-]+)+\Z")]
+
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of every table of the pipeline file: an unknown key is an error."""
@@ -68,10 +71,16 @@ class Engine(Section, frozen=True, kw_only=True):
 
 
 class RootFs(Section, frozen=True, kw_only=True):
-    """A root file system: its packages, and the paths its packages are unpacked without."""
+    """A root file system: its packages, and what of them is not wanted in it.
+
+    `exclude` and `include` are dpkg's path patterns, obeyed while unpacking; `remove` are shell patterns for what their
+    packages need while they are configured, and nobody later.
+    """
 
     packages: list[DebianPackage]
-    exclude: list[str] = []
+    exclude: list[PathPattern] = []
+    include: list[PathPattern] = []
+    remove: list[PathPattern] = []
 
 
 class Source(Section, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,39 +29,44 @@ KINDS = ("chroot", "base")
 APT_SOURCES = Path("/etc/apt")
 TMPFS = Path("/dev/shm")  # noqa: S108 - memory, checked for room, and a private folder is made in it
 TMPFS_NEEDED_BYTES = 2 * 1024**3
-MERGED_USR_HOOK = Path("/usr/share/mmdebstrap/hooks/merged-usr")
-# Left by apt, dpkg and the linker's cache: times and orders of one run, of no use in a root file system.
+# Left by apt, dpkg and the linker's cache: times and orders of one run, the mirror's name; of no use in a root.
 RESIDUE = (
-    "/var/cache/apt/archives",
-    "/var/cache/ldconfig/aux-cache",
-    "/var/lib/apt/lists",
-    "/var/log/*",
-    "/var/cache/debconf/*-old",
-    "/var/lib/dpkg/*-old",
     "/etc/*-",
     "/etc/.pwd.lock",
+    "/etc/apt/sources.list",
     "/etc/machine-id",
+    "/var/cache/apt/*",
+    "/var/cache/debconf/*-old",
+    "/var/cache/ldconfig/aux-cache",
+    "/var/lib/apt/lists/*",
+    "/var/lib/dpkg/*-old",
+    "/var/log/*",
 )
+EMPTIED = ("/etc/hostname", "/etc/resolv.conf")  # mmdebstrap copies the building machine's
 # A root made on one day must equal one made on another: mmdebstrap clamps times to this; the lock's epoch is for later.
 FIXED_EPOCH = 1735689600  # 2025-01-01, older than any input, so that clamped times never lie in the future
 
 
 def mmdebstrap_command(settings: Settings, rootfs: RootFs, tarball: Path) -> list[str]:
-    """The whole call. `usr-is-merged` and its hook save 45 MB of perl; docs and caches never reach the disk."""
-    residue = " ".join(f'"$1"{path}' for path in RESIDUE)
+    """The whole call. Excluded files never reach the disk; what names this machine or run is emptied at the end."""
     return [
         "mmdebstrap",
         "--variant=essential",
         f"--architectures={settings.suite.architecture}",
-        f"--hook-dir={MERGED_USR_HOOK}",
-        f"--include={','.join(['usr-is-merged', *rootfs.packages])}",
+        f"--include={','.join(rootfs.packages)}",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in rootfs.exclude),
-        f"--customize-hook=rm -rf {residue}",
-        '--customize-hook=mkdir -p "$1"/var/lib/apt/lists/partial "$1"/var/cache/apt/archives/partial',
+        *(f"--dpkgopt=path-include={pattern}" for pattern in rootfs.include),
+        f"--customize-hook=rm -rf {_below_root((*RESIDUE, *rootfs.remove))}",
+        f"--customize-hook=: | tee {_below_root(EMPTIED)} && chmod 644 {_below_root(EMPTIED)}",
         settings.suite.name,
         str(tarball),
         *apt_lines(settings),
     ]
+
+
+def _below_root(paths: Iterable[str]) -> str:
+    """Shell words for `paths` in the root that mmdebstrap gives a hook as its first argument."""
+    return " ".join(f'"$1"{path}' for path in paths)
 
 
 def apt_lines(settings: Settings) -> list[str]:
@@ -113,6 +118,8 @@ def recipe(settings: Settings, kind: str, tools: dict[str, str]) -> Recipe:
             "suite": f"{settings.suite.name} {settings.suite.architecture} {' '.join(settings.suite.components)}",
             "packages": " ".join(sorted(rootfs.packages)),
             "exclude": " ".join(rootfs.exclude),
+            "include": " ".join(rootfs.include),
+            "remove": " ".join(rootfs.remove),
             "mmdebstrap": tools["mmdebstrap"],
             "code": sha256_file(Path(__file__)),
         },
