@@ -43,3 +43,7 @@ def task_build() -> tasks.Task:
 
 def task_test() -> Iterator[tasks.Task | tasks.DoitTask]:
     yield from tasks.test()
+
+
+def task_bench() -> Iterator[tasks.Task]:
+    yield from tasks.bench()

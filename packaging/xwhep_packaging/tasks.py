@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from doit.exceptions import TaskFailed
 from doit.task import Task as DoitTask
 from doit.task import dict_to_task
 
-from xwhep_packaging import checks, report, settings
+from xwhep_packaging import benchmark, checks, report, settings
 from xwhep_packaging.errors import PipelineError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.progress import Progress
@@ -33,6 +33,12 @@ CONFIG = {
     "num_process": os.cpu_count() or 1,
     "par_type": "thread",
     "verbosity": 2,
+}
+BENCH_RUNS = 5  # doit bench runs=1 for a quick look
+BENCH_DOCS = {
+    "pipeline": "cold, warm and no-op builds, image sizes",
+    "platform": "the three programs alone",
+    "peers": "what a user would do by hand with the plain tools",
 }
 STAGE_DOCS = {
     "source": "export what ships of each source at its commit",
@@ -116,6 +122,20 @@ def _check_task(runner: checks.Runner, basename: str, some: list[checks.Check], 
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
+
+
+def bench() -> Iterator[Task]:
+    """One task a group of figures; each writes _build/bench/latest.json."""
+    yield {"basename": "bench", "name": None, "doc": "measure the figures of docs/benchmarks.md (medians of 5)"}
+    for name, doc in BENCH_DOCS.items():
+        yield {
+            "basename": "bench",
+            "name": name,
+            "doc": doc,
+            "actions": [(guarded, [partial(benchmark.measure, pipeline, name, int(get_var("runs") or BENCH_RUNS))])],
+            "task_dep": ["build"],
+            "io": {"capture": False},
+        }
 
 
 def guarded(action: Callable[[], object]) -> TaskFailed | None:

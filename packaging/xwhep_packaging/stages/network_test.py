@@ -60,7 +60,7 @@ def make_network_test(settings: Settings, engine: Engine, images: list[Output], 
         NetworkTestError: the containers run, but a test fails, or none ran.
     """
     wanted = {image.manifest.name: image.manifest.facts["digest"] for image in images}
-    with engine.serving(draft.log) as address:
+    with engine.serving(draft.log.with_name(f"{STAGE}-engine.log")) as address:
         result = command.run(
             Command(
                 argv=pytest_command(settings, draft.folder),

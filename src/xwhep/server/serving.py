@@ -32,7 +32,7 @@ GRACE_S = 1  # for requests under way at the stop; long-polls answer at once
 KEEP_ALIVE_S = 75  # longer than workers and clients pause between two requests
 BACKLOG = 2048
 MAX_HEAD_BYTES = 64 * 1024
-# Two threads share the interpreter: the loop and the store's writer. The default of 5 ms lets one wait for the other.
+# Threads that sync blobs and commits share the interpreter with the loop; with the default of 5 ms they wait for it.
 SWITCH_INTERVAL_S = 0.0005
 
 
