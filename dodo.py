@@ -41,9 +41,9 @@ def task_build() -> tasks.Task:
     return tasks.build()
 
 
-def task_bench() -> Iterator[tasks.Task]:
-    yield from tasks.bench()
-
-
 def task_test() -> Iterator[tasks.Task | tasks.DoitTask]:
     yield from tasks.test()
+
+
+def task_bench() -> Iterator[tasks.Task]:
+    yield from tasks.bench()

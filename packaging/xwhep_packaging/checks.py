@@ -21,7 +21,7 @@ from xwhep_packaging.command import Command
 from xwhep_packaging.errors import CheckError, MissingTool
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TOX = Path(".tox/tools/bin/tox")
+TOX = Path(".tox/dev/bin/tox")
 LIMIT_S = 1500.0
 CAUSE_LINES = 12
 PYTEST_FAILURES = re.compile(r"^(?:FAILED|ERROR) ", re.M)

@@ -101,20 +101,6 @@ def build() -> Task:
     }
 
 
-def bench() -> Iterator[Task]:
-    """One task a group of figures; each writes _build/bench/latest.json."""
-    yield {"basename": "bench", "name": None, "doc": "measure the figures of docs/benchmarks.md (medians of 5)"}
-    for name, doc in BENCH_DOCS.items():
-        yield {
-            "basename": "bench",
-            "name": name,
-            "doc": doc,
-            "actions": [(guarded, [partial(benchmark.measure, pipeline, name, int(get_var("runs") or BENCH_RUNS))])],
-            "task_dep": ["build"],
-            "io": {"capture": False},
-        }
-
-
 def test() -> Iterator[Task | DoitTask]:
     """Every check as one task, which goes on after a failure, and each alone as test:NAME."""
     loaded = pipeline().settings
@@ -136,6 +122,20 @@ def _check_task(runner: checks.Runner, basename: str, some: list[checks.Check], 
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
+
+
+def bench() -> Iterator[Task]:
+    """One task a group of figures; each writes _build/bench/latest.json."""
+    yield {"basename": "bench", "name": None, "doc": "measure the figures of docs/benchmarks.md (medians of 5)"}
+    for name, doc in BENCH_DOCS.items():
+        yield {
+            "basename": "bench",
+            "name": name,
+            "doc": doc,
+            "actions": [(guarded, [partial(benchmark.measure, pipeline, name, int(get_var("runs") or BENCH_RUNS))])],
+            "task_dep": ["build"],
+            "io": {"capture": False},
+        }
 
 
 def guarded(action: Callable[[], object]) -> TaskFailed | None:
