@@ -157,6 +157,7 @@ class LiveServer:
             seen.append(line)
             if " ready " in line:
                 self.port = int(line.rsplit(":", 1)[1])
+                self.log_path.write_text("".join(seen))
                 return
         pytest.fail("the server did not start:\n" + "".join(seen))
 
