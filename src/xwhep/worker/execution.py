@@ -26,7 +26,7 @@ from xwhep.worker.board import Attempt, Board, Phase
 from xwhep.worker.cache import Cache, Download
 from xwhep.worker.launch import Ended, Launcher, Streams, give_to_job, make_folders
 from xwhep.worker.machine import disk_free
-from xwhep.worker.results import Harvest, harvest, hash_file
+from xwhep.worker.results import harvest, hash_file
 from xwhep.worker.retry import Stopped
 from xwhep.worker.session import Session
 from xwhep.worker.spool import Parcel, Spool, listed
@@ -34,7 +34,7 @@ from xwhep.worker.spool import Parcel, Spool, listed
 log = logging.getLogger(__name__)
 
 REFUSED_EXIT_CODE = 126  # as shells say "found, but cannot be run"
-REASON_LIMIT = 1000
+TEXT_LIMIT = 1000  # characters of a reason or a note
 _FULL_BYTES = 1024 * 1024
 
 
@@ -213,7 +213,8 @@ def _store(attempt: Attempt, shop: Workshop, bench: _Bench, account: _Account) -
         stderr=stderr,
         files=[file for file, _ in found.files],
         wall_s=account.wall_s,
-        reason=_reason(account.reason, found),
+        reason=_printable(account.reason),
+        note=_printable(found.note()),
     )
     message = WorkResult(job_id=attempt.lease.job_id, attempt=attempt.lease.attempt, result=result)
     paths = [bench.folder / "stdout", bench.folder / "stderr", *(path for _, path in found.files)]
@@ -247,9 +248,8 @@ def _full_disk_reason(ended: Ended, bench: _Bench) -> str:
     return ""
 
 
-def _reason(reason: str, found: Harvest) -> str:
-    text = "; ".join(part for part in (reason, found.note()) if part)
-    return "".join(char if char.isprintable() else "?" for char in text)[:REASON_LIMIT]
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)[:TEXT_LIMIT]
 
 
 def _first_line(path: Path) -> str:

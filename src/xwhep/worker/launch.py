@@ -140,7 +140,9 @@ class Launcher:
         with self._lock:
             running = [dict(_marks(each)) for each in self._started.values()]
             ended = processes.sweep(set(self._started), lambda pid: not _belongs(pid, running))
-        if ended:
+        if (
+            ended and self.isolation != BUBBLEWRAP
+        ):  # there it is the init of the job's pid namespace, ending as it should
             log.info("ended %d processes that jobs had left behind", len(ended))
 
     def _wall_failed(self, code: int, status: IO[bytes]) -> bool:

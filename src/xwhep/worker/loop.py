@@ -24,7 +24,7 @@ from xwhep.worker.heart import Heart
 from xwhep.worker.identity import Identity
 from xwhep.worker.machine import Host
 from xwhep.worker.retry import Backoff, Stopped, patiently, pause
-from xwhep.worker.spool import Parcel
+from xwhep.worker.spool import Parcel, is_key
 
 log = logging.getLogger(__name__)
 
@@ -117,11 +117,10 @@ class Worker:
 
     def _accept(self, lease: Lease) -> bool:
         attempt = Attempt(lease)
-        try:
-            log.info("%s: accepted as %s", attempt, attempt.key)
-        except ValueError as exc:
-            log.error("a lease cannot be taken: %s", exc)
+        if not is_key(attempt.key):
+            log.error("%s: its id is no usable name of a folder, so it is not taken", attempt)
             return False
+        log.info("%s: accepted", attempt)
         self._shop.board.add(attempt)
         self._leases.put(attempt)
         return True

@@ -55,15 +55,13 @@ def listed(stdout: ResultFile, stderr: ResultFile, files: Sequence[ResultFile]) 
 
 
 def key_of(job_id: str, attempt: int) -> str:
-    """The folder name of an attempt.
+    """The folder name of an attempt, usable when `is_key` says so."""
+    return f"{job_id}.{attempt}"
 
-    Raises:
-        ValueError: the server gave an id that is no file name.
-    """
-    key = f"{job_id}.{attempt}"
-    if not _KEY.fullmatch(key):
-        raise ValueError(f"{key!r} is no usable job id")
-    return key
+
+def is_key(name: str) -> bool:
+    """Whether a name is safe as that of a folder: the server chose the job's id."""
+    return bool(_KEY.fullmatch(name))
 
 
 class Spool:
@@ -98,7 +96,7 @@ class Spool:
         """What is waiting, oldest first. Leftovers of a write cut short are removed: nobody was told of them."""
         found = []
         for folder in sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime):
-            if not _KEY.fullmatch(folder.name):
+            if not is_key(folder.name):
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
             try:
