@@ -25,7 +25,7 @@ TOX = Path(".tox/dev/bin/tox")
 LIMIT_S = 1500.0
 CAUSE_LINES = 12
 PYTEST_FAILURES = re.compile(r"^(?:FAILED|ERROR) ", re.M)
-PYTEST_CLOSING = re.compile(r"^=*\s*(?:no tests ran|\d+ (?:passed|failed|skipped|error).*) in [\d.]+s.*$", re.M)
+PYTEST_CLOSING = re.compile(r"^=*[ ]*(?:no tests ran|\d+ (?:passed|failed|skipped|error).*) in [\d.]+s.*$", re.M)
 
 
 @dataclass(frozen=True, kw_only=True)
