@@ -14,17 +14,19 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 import urllib3
-from urllib3.connection import HTTPSConnection
 
 from xwhep.common import errors, trust
 from xwhep.common.version import VERSION
 from xwhep.common.wire import ErrorBody, Model
+from xwhep.worker.addresses import Addresses, KnownHostConnection
 
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 30.0
 CHUNK_BYTES = 256 * 1024
 _ERROR_LIMIT_BYTES = 64 * 1024
 _BUSY = frozenset({408, 425, 429})
+
+_addresses = Addresses()  # of the whole process: each session would else ask the name server for itself
 
 Answer = TypeVar("Answer")
 
@@ -46,17 +48,19 @@ class Session:
         self._headers = {"User-Agent": f"xwhep-worker/{VERSION}"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
-        self._connections: weakref.WeakSet[HTTPSConnection] = weakref.WeakSet()
+        self._connections: weakref.WeakSet[KnownHostConnection] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._pool = urllib3.HTTPSConnectionPool(
             url.hostname or "", url.port, maxsize=4, retries=False, ssl_context=trust.client_context(ca_file)
         )
         self._pool.ConnectionCls = self._tracked()
 
-    def _tracked(self) -> type[HTTPSConnection]:
+    def _tracked(self) -> type[KnownHostConnection]:
         session = self
 
-        class Tracked(HTTPSConnection):
+        class Tracked(KnownHostConnection):
+            addresses = _addresses
+
             def connect(self) -> None:
                 super().connect()
                 with session._lock:
