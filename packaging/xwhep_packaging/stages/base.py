@@ -100,12 +100,35 @@ def mirrors(settings: Settings, apt_folder: Path = APT_SOURCES) -> tuple[str, st
 
 
 def configured_addresses(apt_folder: Path) -> list[str]:
-    """Every archive address in apt's sources, one-line and deb822 form, in the order of their files."""
-    files = [apt_folder / "sources.list", *sorted((apt_folder / "sources.list.d").glob("*"))]
-    texts = [file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file()]
-    lines = [line for text in texts for line in text.splitlines()]
-    found = [re.match(r"(?:deb\s+(?:\[[^\]]*\]\s*)?|URIs:\s*)(\S+)", line) for line in lines]
-    return [match.group(1) for match in found if match]
+    """Every archive with a component `main` in apt's sources, one-line and deb822 form, in the order of their files.
+
+    The component tells Debian's archive from those of other makers, whose addresses may end in /debian too.
+    """
+    parts = sorted((apt_folder / "sources.list.d").glob("*"))
+    addresses: list[str] = []
+    for file in [apt_folder / "sources.list", *parts]:
+        if file.is_file() and file.suffix in (".list", ".sources"):  # apt reads no other names
+            text = file.read_text(encoding="utf-8", errors="replace")
+            addresses += _one_line_addresses(text) if file.suffix == ".list" else _deb822_addresses(text)
+    return addresses
+
+
+def _one_line_addresses(text: str) -> list[str]:
+    found = re.findall(r"^deb\s+(?:\[[^\]]*\]\s*)?(\S+)\s+\S+\s+([^#\n]*)", text, re.M)
+    return [address for address, components in found if "main" in components.split()]
+
+
+def _deb822_addresses(text: str) -> list[str]:
+    without_comments = re.sub(r"^#.*\n?", "", text, flags=re.M)
+    addresses: list[str] = []
+    for stanza in re.split(r"\n\s*\n", without_comments):
+        fields = {
+            name.lower(): value.split() for name, value in re.findall(r"^([\w-]+):((?:.*)(?:\n[ \t].*)*)", stanza, re.M)
+        }
+        is_wanted = "deb" in fields.get("types", []) and "main" in fields.get("components", [])
+        if is_wanted and fields.get("enabled", ["yes"]) != ["no"]:
+            addresses += fields.get("uris", [])
+    return addresses
 
 
 def recipe(settings: Settings, kind: str, tools: dict[str, str]) -> Recipe:
