@@ -83,8 +83,7 @@ def test_the_fingerprint_is_the_hash_of_the_certificates_der(tmp_path):
     assert fingerprint(pem.read_text()) == f"sha256:{hashlib.sha256(der).hexdigest()}"
 
 
-@pytest.mark.parametrize("text", ["", "no certificate", "-----BEGIN CERTIFICATE-----
-"])
+@pytest.mark.parametrize("text", ["", "no certificate", "-----BEGIN CERTIFICATE-----"])
 def test_what_is_no_certificate_has_no_fingerprint(text):
     with pytest.raises(ValueError):
         fingerprint(text)
