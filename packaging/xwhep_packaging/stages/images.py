@@ -84,7 +84,8 @@ def recipe(settings: Settings, name: str, upstream: dict[str, str]) -> Recipe:
     """What decides an image: its folder at the commit, its .debs, the base, its names and labels, and this code."""
     image = settings.images[name]
     inputs = {
-        "debs": " ".join(image.debs),
+        "product": settings.product.name,
+        "debs": "; ".join(f"{source}: {' '.join(packages)}" for source, packages in image.debs.items()),
         "dated name": image.dated_name,
         "code": _code(),
         **upstream,

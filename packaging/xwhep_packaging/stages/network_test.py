@@ -47,6 +47,7 @@ def pytest_command(settings: Settings, output: Path) -> list[str]:
         "-x",
         "--tb=short",
         f"--rootdir={folder}",
+        f"--confcutdir={folder}",
         f"--junitxml={output / JUNIT}",
     ]
     return [sys.executable, "-m", "pytest", "-c", "/dev/null", "--import-mode=importlib", *options, str(folder)]
