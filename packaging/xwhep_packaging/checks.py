@@ -21,7 +21,8 @@ from xwhep_packaging.command import Command
 from xwhep_packaging.errors import CheckError, MissingTool
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TOX = Path(".tox/dev/bin/tox")
+TOX = REPOSITORY / ".tox" / "dev" / "bin" / "tox"
+JUNIT_FOLDER = REPOSITORY / "_build" / "test"  # as tox.ini says
 LIMIT_S = 1500.0
 CAUSE_LINES = 12
 PYTEST_FAILURES = re.compile(r"^(?:FAILED|ERROR) ", re.M)
@@ -79,8 +80,8 @@ class ChecksFailed(CheckError):
         return "\n\n".join([*(failure.report() for failure in self.failures), self.closing])
 
 
-def all_checks(output: Path, pipeline_file: str = "") -> list[Check]:
-    """The checks in the order of their cost; `output` is where tox lets pytest write its JUnit files."""
+def all_checks(pipeline_file: str = "") -> list[Check]:
+    """The checks in the order of their cost."""
     python = (sys.executable, "-E", "-s", "-m", "doit", "build")
     build = Check(
         name="build",
@@ -92,20 +93,20 @@ def all_checks(output: Path, pipeline_file: str = "") -> list[Check]:
         _by_tox("lint", "style and common mistakes"),
         _by_tox("type", "types, strictly"),
         _by_tox("imports", "who may import whom"),
-        _by_tox("docs", "what the documentation names exists", output),
-        _by_tox("unit", "unit tests of platform and pipeline", output),
+        _by_tox("docs", "what the documentation names exists", counts_tests=True),
+        _by_tox("unit", "unit tests of platform and pipeline", counts_tests=True),
         build,
-        _by_tox("integration", "whole builds, killed and damaged", output),
+        _by_tox("integration", "whole builds, killed and damaged", counts_tests=True),
     ]
 
 
-def _by_tox(name: str, doc: str, output: Path | None = None) -> Check:
+def _by_tox(name: str, doc: str, *, counts_tests: bool = False) -> Check:
     return Check(
         name=name,
         doc=doc,
-        argv=(str(REPOSITORY / TOX), "run", "--quiet", "-e", name),
+        argv=(str(TOX), "run", "--quiet", "-e", name),
         repeat=f"scripts/doit test:{name}",
-        junit=output / f"{name}.xml" if output else None,
+        junit=JUNIT_FOLDER / f"{name}.xml" if counts_tests else None,
     )
 
 
