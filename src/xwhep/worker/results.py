@@ -9,11 +9,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from xwhep.common.wire import ResultFile
 from xwhep.worker.flag import Flag
 from xwhep.worker.retry import Stopped
 
 _CHUNK_BYTES = 1024 * 1024
+PATH_LIMIT = 1024  # characters, of the server
+_SUFFIX_ROOM = 8
 _NAMED = 5  # how many of the files left out are named
 
 
@@ -24,12 +28,15 @@ class Harvest:
     files: list[tuple[ResultFile, Path]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     renamed: list[str] = field(default_factory=list)
+    too_long: list[str] = field(default_factory=list)
 
     def note(self) -> str:
         """One sentence for people; empty when there is nothing to say."""
         parts = []
         if self.left_out:
             parts.append(f"left out, being no regular files: {_listed(self.left_out)}")
+        if self.too_long:
+            parts.append(f"left out, their path is longer than {PATH_LIMIT}: {_listed(self.too_long)}")
         if self.renamed:
             parts.append(f"delivered under names in valid UTF-8: {_listed(self.renamed)}")
         return "; ".join(parts)
@@ -43,23 +50,33 @@ def harvest(work: Path, placed: Mapping[str, str], cancel: Flag) -> Harvest:
         Stopped: `cancel` was set.
     """
     found = Harvest()
-    taken: set[str] = set()
+    odd: list[tuple[ResultFile, Path]] = []
     for path, figures in _walk(work):
         raw = os.fsencode(path.relative_to(work))
         name = raw.decode("utf-8", "backslashreplace")
         if not stat.S_ISREG(figures.st_mode):
             found.left_out.append(name)
-            continue
-        sha256, size = hash_file(path, cancel)
-        if placed.get(name) == sha256:
-            continue
-        if os.fsencode(name) != raw:
-            name = _free(name, taken)
-            found.renamed.append(name)
-        taken.add(name)
-        mode = stat.S_IMODE(figures.st_mode) & 0o777
-        found.files.append((ResultFile(path=name, sha256=sha256, size=size, mode=mode), path))
+        elif len(name) > PATH_LIMIT - _SUFFIX_ROOM:
+            found.too_long.append(name[:80] + "...")
+        else:
+            sha256, size = hash_file(path, cancel)
+            file = ResultFile(path=name, sha256=sha256, size=size, mode=stat.S_IMODE(figures.st_mode) & 0o777)
+            if os.fsencode(name) != raw:
+                odd.append((file, path))
+            elif placed.get(name) != sha256:
+                found.files.append((file, path))
+    _rename(odd, found)
     return found
+
+
+def _rename(odd: list[tuple[ResultFile, Path]], found: Harvest) -> None:
+    """Deliver files whose names the wire cannot carry under others; last, so that they take no name from another file."""
+    taken = {file.path for file, _ in found.files}
+    for file, path in odd:
+        name = _free(file.path, taken)
+        taken.add(name)
+        found.renamed.append(name)
+        found.files.append((msgspec.structs.replace(file, path=name), path))
 
 
 def hash_file(path: Path, cancel: Flag) -> tuple[str, int]:

@@ -252,6 +252,12 @@ def stopped(fast_folder: Path) -> Iterator[LiveServer]:
         server.kill()
 
 
+@pytest.fixture(scope="session")
+def live_server_class() -> type[LiveServer]:
+    """For modules that share one server among their tests."""
+    return LiveServer
+
+
 @pytest.fixture
 def in_background() -> Iterator[Callable[[Callable[[], Any]], Callable[[], Any]]]:
     """Start a call in a thread; what comes back waits for its value."""

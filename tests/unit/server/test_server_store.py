@@ -63,9 +63,7 @@ class Kit:
         self.app_id = (await self.store.assets.save_app("ann", AppSpec(name="tool", binaries=[binary]))).id
 
     async def submit(self, owner: str = "ann", *, inputs: Inputs | None = None, **spec: object) -> str:
-        new = NewJob(
-            owner=owner, app_id=self.app_id, spec=JobSpec(app="tool", **spec), inputs=inputs or Inputs()
-        )
+        new = NewJob(owner=owner, app_id=self.app_id, spec=JobSpec(app="tool", **spec), inputs=inputs or Inputs())
         return (await self.store.jobs.submit(new)).id
 
     async def lease(self, worker: str = "w1", *, apps: tuple[str, ...] | None = None) -> LeasedJob | None:
@@ -91,7 +89,9 @@ class Kit:
 
 def result(code: int = 0, stdout: str = "b", reason: str = "") -> JobResult:
     out = ResultFile(path="stdout", sha256=HASH[stdout], size=1)
-    return JobResult(exit_code=code, stdout=out, stderr=ResultFile(path="stderr", sha256=HASH["c"], size=0), reason=reason)
+    return JobResult(
+        exit_code=code, stdout=out, stderr=ResultFile(path="stderr", sha256=HASH["c"], size=0), reason=reason
+    )
 
 
 def open_sqlite(folder: Path, clock: Clock) -> Store:
@@ -218,7 +218,9 @@ def test_the_same_result_again_is_fine_another_is_not(kit, run):
 
 
 @pytest.mark.parametrize(
-    ("given", "reason"), [(result(code=2), "exit code 2"), (result(reason="too long"), "too long")], ids=["code", "reason"]
+    ("given", "reason"),
+    [(result(code=2), "exit code 2"), (result(reason="too long"), "too long")],
+    ids=["code", "reason"],
 )
 def test_a_bad_result_fails_the_job(kit, run, given, reason):
     async def scenario():
@@ -562,7 +564,7 @@ def test_commands_write_beside_the_server_and_roll_back_on_errors(fast_folder):
     path = fast_folder / "xwhep.db"
     with transaction(path) as tx:
         tx.run("blob_hold", sha256=HASH["a"], holder="user:kept")
-    with pytest.raises(ZeroDivisionError), transaction(path) as tx:
+    with pytest.raises(ZeroDivisionError), transaction(path) as tx:  # noqa: PT012 - it must fail after a write
         tx.run("blob_hold", sha256=HASH["a"], holder="user:dropped")
         raise ZeroDivisionError
     with transaction(path) as tx:

@@ -85,9 +85,7 @@ class StoreFollowsTheTable(RuleBasedStateMachine):
     async def _fill(self) -> None:
         await self.store.open()
         await self.store.people.add_user(Account(login="ann", role="user", password_hash=""))
-        machine = Machine(
-            os="linux", arch="x", cpu_count=1, cpu_model="", ram_bytes=1, disk_free_bytes=1, version=""
-        )
+        machine = Machine(os="linux", arch="x", cpu_count=1, cpu_model="", ram_bytes=1, disk_free_bytes=1, version="")
         await self.store.people.enrol(NewWorker(id="w", name="w", token_hash="t", machine=machine))
         app = await self.store.assets.save_app("ann", AppSpec(name="tool", shared="python3"))
         self.app_id = app.id
