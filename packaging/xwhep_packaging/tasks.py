@@ -103,7 +103,7 @@ def build() -> Task:
 
 def test() -> Iterator[Task | DoitTask]:
     """Every check as one task, which goes on after a failure, and each alone as test:NAME."""
-    every = checks.all_checks(pipeline().settings.file)
+    every = checks.all_checks(pipeline().store, pipeline().settings.file)
     yield {"basename": "test", **_check_task(every, "every check that CI runs")}
     for check in every:
         task = dict_to_task({"name": f"test:{check.name}", **_check_task([check], check.doc)})

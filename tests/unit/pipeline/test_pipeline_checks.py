@@ -11,6 +11,7 @@ import pytest
 from xwhep_packaging import checks
 from xwhep_packaging.checks import Check, ChecksFailed, Counts, Runner
 from xwhep_packaging.errors import MissingTool
+from xwhep_packaging.store import Store
 
 JUNIT = '<testsuites><testsuite tests="{}" failures="{}" errors="{}" skipped="{}"/></testsuites>'
 
@@ -162,11 +163,11 @@ def test_closing_line_is_one_that_ci_reads() -> None:
 # The list
 
 
-def test_every_check_is_a_tox_environment_or_the_main_job() -> None:
+def test_every_check_is_a_tox_environment_or_the_main_job(store: Store) -> None:
     parser = configparser.ConfigParser(interpolation=None)
     parser.read(checks.REPOSITORY / "tox.ini")
-    every = checks.all_checks()
-    assert [one.name for one in every] == ["lint", "type", "imports", "docs", "unit", "build", "integration"]
+    every = checks.all_checks(store)
+    assert [one.name for one in every] == ["lint", "type", "imports", "docs", "unit", "build", "debs", "integration"]
     for one in every:
         if one.name != "build":
             section = parser[f"testenv:{one.name}"]
@@ -175,6 +176,14 @@ def test_every_check_is_a_tox_environment_or_the_main_job() -> None:
             assert one.junit is None or one.junit.name == f"{one.name}.xml"
 
 
-def test_main_job_is_that_of_the_same_pipeline_file() -> None:
-    build = next(one for one in checks.all_checks("other.toml") if one.name == "build")
+def test_main_job_is_that_of_the_same_pipeline_file(store: Store) -> None:
+    build = next(one for one in checks.all_checks(store, "other.toml") if one.name == "build")
     assert build.argv[-2:] == ("build", "pipeline=other.toml")
+
+
+def test_packages_that_are_checked_are_those_of_the_last_build(store: Store) -> None:
+    debs = next(one for one in checks.all_checks(store) if one.name == "debs")
+    assert debs.environment() == {}
+    store.scratch("logs")
+    store.write_latest({"debs": [{"path": "/store/debs/key/a.deb"}]})
+    assert debs.environment() == {"XWHEP_DEBS": "/store/debs/key"}
