@@ -1,7 +1,7 @@
 """Every check that CI runs, one after another; a failing one stops none of the others.
 
-lint, type, imports, docs, unit ──> build (the main job, real) ──> integration ──> "N passed, N failed"
-      each by tox, from one installation      this very pipeline        tox
+lint, type, imports, docs, unit ──> build (the main job, real) ──> debs, integration ──> "N passed, N failed"
+      each by tox, from one installation      this very pipeline          by tox
 
 Each check has a log, one line when it starts and one when it ends. Tests are counted from pytest's JUnit files.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -19,9 +19,11 @@ from xml.etree import ElementTree
 from xwhep_packaging import command
 from xwhep_packaging.command import Command
 from xwhep_packaging.errors import CheckError, MissingTool
+from xwhep_packaging.store import Store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TOX = Path(".tox/dev/bin/tox")
+TOX = REPOSITORY / ".tox" / "dev" / "bin" / "tox"
+JUNIT_FOLDER = REPOSITORY / "_build" / "test"  # as tox.ini says
 LIMIT_S = 1500.0
 CAUSE_LINES = 12
 PYTEST_FAILURES = re.compile(r"^(?:FAILED|ERROR) ", re.M)
@@ -30,13 +32,17 @@ PYTEST_CLOSING = re.compile(r"^=*[ ]*(?:no tests ran|\d+ (?:passed|failed|skippe
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One check. `junit` is the file in which its tests are counted; None: it counts as one test by itself."""
+    """One check. `junit` is the file in which its tests are counted; None: it counts as one test by itself.
+
+    `environment` is asked when the check starts: what an earlier one made can be named in it.
+    """
 
     name: str
     doc: str
     argv: tuple[str, ...]
     repeat: str
     junit: Path | None = None
+    environment: Callable[[], Mapping[str, str]] = dict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +85,8 @@ class ChecksFailed(CheckError):
         return "\n\n".join([*(failure.report() for failure in self.failures), self.closing])
 
 
-def all_checks(output: Path, pipeline_file: str = "") -> list[Check]:
-    """The checks in the order of their cost; `output` is where tox lets pytest write its JUnit files."""
+def all_checks(store: Store, pipeline_file: str = "") -> list[Check]:
+    """The checks in the order of their cost."""
     python = (sys.executable, "-E", "-s", "-m", "doit", "build")
     build = Check(
         name="build",
@@ -92,20 +98,29 @@ def all_checks(output: Path, pipeline_file: str = "") -> list[Check]:
         _by_tox("lint", "style and common mistakes"),
         _by_tox("type", "types, strictly"),
         _by_tox("imports", "who may import whom"),
-        _by_tox("docs", "what the documentation names exists", output),
-        _by_tox("unit", "unit tests of platform and pipeline", output),
+        _by_tox("docs", "what the documentation names exists", counts_tests=True),
+        _by_tox("unit", "unit tests of platform and pipeline", counts_tests=True),
         build,
-        _by_tox("integration", "whole builds, killed and damaged", output),
+        replace(
+            _by_tox("debs", "what each .deb holds, to the file", counts_tests=True), environment=lambda: _debs(store)
+        ),
+        _by_tox("integration", "whole builds, killed and damaged", counts_tests=True),
     ]
 
 
-def _by_tox(name: str, doc: str, output: Path | None = None) -> Check:
+def _debs(store: Store) -> dict[str, str]:
+    """Where the last build's packages lie."""
+    debs = (store.read_latest() or {}).get("debs", [])
+    return {"XWHEP_DEBS": str(Path(debs[0]["path"]).parent)} if debs else {}
+
+
+def _by_tox(name: str, doc: str, *, counts_tests: bool = False) -> Check:
     return Check(
         name=name,
         doc=doc,
-        argv=(str(REPOSITORY / TOX), "run", "--quiet", "-e", name),
+        argv=(str(TOX), "run", "--quiet", "-e", name),
         repeat=f"scripts/doit test:{name}",
-        junit=output / f"{name}.xml" if output else None,
+        junit=JUNIT_FOLDER / f"{name}.xml" if counts_tests else None,
     )
 
 
@@ -145,7 +160,14 @@ class Runner:
                 stale.unlink(missing_ok=True)
         started = time.monotonic()
         result = command.run(
-            Command(argv=check.argv, cwd=REPOSITORY, env=self.environment, log=log, timeout_s=LIMIT_S), check=False
+            Command(
+                argv=check.argv,
+                cwd=REPOSITORY,
+                env={**self.environment, **check.environment()},
+                log=log,
+                timeout_s=LIMIT_S,
+            ),
+            check=False,
         )
         outcome = Outcome(
             check=check,

@@ -103,20 +103,20 @@ def build() -> Task:
 
 def test() -> Iterator[Task | DoitTask]:
     """Every check as one task, which goes on after a failure, and each alone as test:NAME."""
-    loaded = pipeline().settings
-    store = pipeline().store
-    runner = checks.Runner(logs=store.scratch("logs"), environment=settings.passed_on(), say=_say)
-    every = checks.all_checks(store.scratch("test"), loaded.file)
-    yield _check_task(runner, "test", every, "every check that CI runs")
+    every = checks.all_checks(pipeline().store, pipeline().settings.file)
+    yield {"basename": "test", **_check_task(every, "every check that CI runs")}
     for check in every:
-        task = dict_to_task({"name": f"test:{check.name}", **_check_task(runner, "", [check], check.doc)})
+        task = dict_to_task({"name": f"test:{check.name}", **_check_task([check], check.doc)})
         task.subtask_of = "test"  # so that `doit list` shows one line
         yield task
 
 
-def _check_task(runner: checks.Runner, basename: str, some: list[checks.Check], doc: str) -> Task:
-    named = {"basename": basename} if basename else {}
-    return {**named, "doc": doc, "actions": [(guarded, [lambda: runner.run(some)])], "io": {"capture": False}}
+def _check_task(some: list[checks.Check], doc: str) -> Task:
+    def run() -> None:
+        logs = pipeline().store.scratch("logs")
+        checks.Runner(logs=logs, environment=settings.passed_on(), say=_say).run(some)
+
+    return {"doc": doc, "actions": [(guarded, [run])], "io": {"capture": False}}
 
 
 def _say(line: str) -> None:
