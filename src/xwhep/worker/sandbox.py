@@ -104,10 +104,10 @@ def bubblewrap_options(command: Command, system: Sequence[str], status_fd: int) 
     for name, value in command.environment.items():
         options += ["--setenv", name, value]
     options += [*system, "--proc", "/proc", "--dev", "/dev"]
-    for path in command.shown:
-        options += ["--ro-bind", str(path), str(path)]
     options += ["--ro-bind", str(command.folder / "app"), "/app"]
     options += ["--bind", str(command.folder / "tmp"), "/tmp", "--dir", "/var", "--symlink", "/tmp", "/var/tmp"]  # noqa: S108
+    for path in command.shown:  # after /tmp, which would hide what is below it
+        options += ["--ro-bind", str(path), str(path)]
     options += ["--bind", str(command.folder / "work"), "/job", "--remount-ro", "/", "--chdir", "/job"]
     return options
 
