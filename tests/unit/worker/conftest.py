@@ -48,7 +48,7 @@ from xwhep.common.wire import (
 )
 from xwhep.worker import identity as identities
 from xwhep.worker.identity import Identity
-from xwhep.worker.launch import probe
+from xwhep.worker.launch import Wall, probe
 from xwhep.worker.sandbox import Limits
 from xwhep.worker.session import Session
 
@@ -411,6 +411,6 @@ def session(identity: Identity, folder: Path) -> Session:
 @pytest.fixture(params=["bubblewrap", "process"])
 def isolation(request: pytest.FixtureRequest, folder: Path) -> str:
     """Each wall in turn; one that this machine cannot build is skipped, saying why."""
-    if problem := probe(request.param, LIMITS, folder):
+    if problem := probe(Wall(request.param), LIMITS, folder):
         pytest.skip(f"{request.param} does not work here: {problem}")
     return request.param

@@ -1,8 +1,11 @@
 """Real processes behind each wall that this machine can build."""
 
+import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from xwhep.common.errors import UsageError
-from xwhep.worker import launch, processes, sandbox
+from xwhep.worker import confine, launch, processes, sandbox
 from xwhep.worker.flag import Flag
-from xwhep.worker.launch import Ended, Launcher, Streams, choose, make_folders
+from xwhep.worker.launch import Ended, Launcher, Streams, Wall, choose, make_folders
 from xwhep.worker.sandbox import Command, Limits
 
 LIMITS = Limits(processes=512, files=77)
@@ -51,7 +54,7 @@ def run(folder: Path, isolation: str) -> Iterator[Run]:
             argv=("/bin/sh", "-c", script, "sh"), environment=environment, folder=job, shown=more.get("shown", ())
         )
         (folder / "stdin").write_bytes(more.get("stdin", b""))
-        launcher = Launcher(isolation, LIMITS, more.get("grace_s", 5.0))
+        launcher = Launcher(Wall(isolation, more.get("confined", False)), LIMITS, more.get("grace_s", 5.0))
         with (
             (folder / "stdin").open("rb") as stdin,
             (folder / "out").open("wb") as out,
@@ -263,28 +266,101 @@ def test_a_program_that_cannot_start_is_the_jobs_failure(run: Run) -> None:
     assert run("exec /no/such/program").ended == Ended(exit_code=127)
 
 
+# Landlock, where there is no bubblewrap.
+
+
+@pytest.fixture
+def confined(run: Run, folder: Path, monkeypatch) -> Run:
+    # Under root jobs run as nobody, who may not reach the interpreter and the sources of a developer.
+    monkeypatch.setattr(sys, "executable", shutil.which("python3", path="/usr/bin") or sys.executable)
+    monkeypatch.setattr(confine, "__file__", shutil.copy(confine.__file__, folder))
+    if problem := launch.probe(Wall("process", confined=True), LIMITS, folder):
+        pytest.skip(f"Landlock does not work here: {problem}")
+    return lambda script, **more: run(script, confined=True, **more)
+
+
+only_process = pytest.mark.parametrize("isolation", ["process"], indirect=True)
+
+
+@only_process
+def test_a_confined_job_works_in_its_own_folders(confined: Run) -> None:
+    ran = confined(
+        'mkdir a && echo x > a/f && mv a/f f && cat f > "$TMPDIR/g" && ls /usr > /dev/null && rm -r a; exit 4'
+    )
+    assert (ran.ended.exit_code, ran.stderr) == (4, "")
+
+
+@only_process
+def test_a_confined_job_reads_no_file_of_the_worker_even_as_its_user(confined: Run, folder: Path) -> None:
+    for name, mode in (("identity.json", 0o644), ("other", 0o666)):
+        (folder / name).write_text("token")
+        (folder / name).chmod(mode)
+    ran = confined(f"cat {folder}/identity.json; echo x > {folder}/other; ls {folder}; echo x > /dev/null")
+    assert ran.stdout == ""
+    assert ran.stderr.count("ermission denied") == 3
+    assert (folder / "other").read_text() == "token"
+
+
+@only_process
+def test_a_confined_job_has_no_tcp(confined: Run) -> None:
+    if confine.supported() < 4:
+        pytest.skip("this kernel's Landlock knows no network")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        ran = confined(f"bash -c 'exec 9<>/dev/tcp/127.0.0.1/{port} && echo connected'")
+    assert ran.stdout == ""
+    assert "ermission denied" in ran.stderr
+
+
+@only_process
+def test_a_confined_program_that_is_not_there(confined: Run) -> None:
+    assert confined("exec /no/such").ended.exit_code == 127
+
+
+def test_absent_paths_are_no_reason_to_fail_and_wrong_ones_no_way_out(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("secret")
+    spec = json.dumps({"read": ["/usr", "/lib", "/lib64", "/bin", "/absent"], "write": [str(tmp_path / "absent")]})
+    argv = [
+        "setpriv",
+        "--no-new-privs",
+        sys.executable,
+        "-I",
+        "-S",
+        confine.__file__,
+        spec,
+        "cat",
+        str(tmp_path / "file"),
+    ]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+    assert done.stdout == ""
+    assert done.returncode in (1, confine.FAILED)
+
+
 # Choosing the wall.
 
 
 def test_the_strongest_wall_that_works_is_chosen(folder: Path, monkeypatch) -> None:
-    problems = {"bubblewrap": "", "container": "", "process": ""}
-    monkeypatch.setattr(launch, "probe", lambda isolation, *_: problems[isolation])
+    walls = [Wall("bubblewrap"), Wall("container", True), Wall("process", True), Wall("container"), Wall("process")]
+    problems = dict.fromkeys(walls, "")
+    monkeypatch.setattr(launch, "probe", lambda wall, *_: problems[wall])
     monkeypatch.setattr(launch, "in_container", lambda: True)
-    assert choose("auto", LIMITS, folder) == "bubblewrap"
-    problems["bubblewrap"] = "forbidden"
-    assert choose("auto", LIMITS, folder) == "container"
+    assert choose("auto", LIMITS, folder) == Wall("bubblewrap")
+    problems[Wall("bubblewrap")] = "forbidden"
+    assert choose("auto", LIMITS, folder) == Wall("container", True)
     monkeypatch.setattr(launch, "in_container", lambda: False)
-    assert choose("auto", LIMITS, folder) == "process"
+    assert choose("auto", LIMITS, folder) == Wall("process", True)
     with pytest.raises(UsageError, match="forbidden"):
         choose("bubblewrap", LIMITS, folder)
-    problems["process"] = "no prlimit"
+    problems[Wall("process", True)] = "no landlock"
+    assert choose("auto", LIMITS, folder) == Wall("process")
+    problems[Wall("process")] = "no prlimit"
     with pytest.raises(UsageError, match="no prlimit"):
         choose("auto", LIMITS, folder)
 
 
 def test_a_probe_without_the_tools_says_which_is_missing(folder: Path, monkeypatch) -> None:
     monkeypatch.setitem(sandbox.WRAPPER_ENVIRONMENT, "PATH", str(folder))
-    assert "prlimit" in launch.probe("process", LIMITS, folder)
+    assert "prlimit" in launch.probe(Wall("process"), LIMITS, folder)
     assert list(folder.iterdir()) == []
 
 

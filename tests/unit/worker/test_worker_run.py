@@ -111,7 +111,7 @@ def until(holds, seconds: float = 10.0) -> None:
 def running_sleeper(grid, command: Command, **more) -> Running:
     """A job that runs until it is killed."""
     job, attempt = grid.submit(SLEEPER, **more)
-    until(lambda: (command.state / f"jobs/{job}.{attempt}/work/up").exists())
+    until((command.state / f"jobs/{job}.{attempt}/work/up").exists)
     return Running(job_id=job, attempt=attempt)
 
 
@@ -261,7 +261,7 @@ def test_a_killed_worker_leaves_no_job_running(grid, command: Command, isolation
 def test_a_server_that_restarts_gets_the_job_it_had_lent(grid, command: Command) -> None:
     key = grid.submit(b"#!/bin/sh\necho up > up; while [ ! -e go ]; do sleep 0.05; done; echo done\n")
     work = command.state / f"jobs/{key[0]}.1/work"
-    until(lambda: (work / "up").exists())
+    until((work / "up").exists)
     grid.stop()
     (work / "go").touch()
     until(lambda: list((command.state / "spool").glob("*.1")))
