@@ -1,0 +1,115 @@
+"""What stages hand on. A manifest records what one stage made; the dataclasses below are its typed faces."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+DATED_FORM = "%Y-%m-%d-%H-%M-%S"
+
+
+class FileRecord(msgspec.Struct, frozen=True):
+    """One file of an output: its size in bytes and sha256 in lowercase hex."""
+
+    size: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stage made. `inputs` says in words what decided it, each with its digest; `facts` is the stage's own."""
+
+    stage: str
+    name: str
+    key: str
+    inputs: dict[str, str]
+    files: dict[str, FileRecord] = {}
+    facts: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """A published folder of the store and its manifest."""
+
+    folder: Path
+    manifest: Manifest
+
+    def path(self, name: str) -> Path:
+        """A file of this output.
+
+        Raises:
+            KeyError: the manifest has no such file.
+        """
+        if name not in self.manifest.files:
+            raise KeyError(name)
+        return self.folder / name
+
+    def matching(self, suffix: str) -> list[Path]:
+        """The files whose names end so, sorted."""
+        return [self.folder / name for name in sorted(self.manifest.files) if name.endswith(suffix)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """A resolved commit of a source, before anything is exported.
+
+    `sha` is what was asked for. `shipped_sha` and `epoch` (UTC seconds) are those of the last commit that touched what
+    ships, `content` is a digest of what ships alone, `tag` the version tag that covers it (may be empty).
+    """
+
+    repository: Path
+    origin: str
+    sha: str
+    shipped_sha: str
+    epoch: int
+    content: str
+    tag: str = ""
+    dirty: bool = False
+    shallow: bool = False
+
+    def version(self, base: str) -> str:
+        """The tag's version, else `base`~gitDATE.TIME+HASH: sorts before `base` itself, after older commits."""
+        if self.tag:
+            return self.tag.removeprefix("v")
+        stamp = datetime.fromtimestamp(self.epoch, UTC).strftime("%Y%m%d.%H%M")
+        return f"{base}~git{stamp}+{self.shipped_sha[:7]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """One baked image in the engine's storage. Sizes are bytes, uncompressed; digest is the config's sha256."""
+
+    name: str
+    tags: tuple[str, ...]
+    digest: str
+    size: int
+    layers: tuple[str, ...]
+
+
+def dated(epoch: int) -> str:
+    """`epoch` as the seed's images carry it: 2026-11-23-22-46-37 (UTC)."""
+    return datetime.fromtimestamp(epoch, UTC).strftime(DATED_FORM)
+
+
+def rfc3339(epoch: int) -> str:
+    """`epoch` as OCI labels carry it: 2026-11-23T22:46:37Z."""
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def sha256_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_tree(folder: Path) -> str:
+    """A digest of every file below `folder`: relative path, executable bit and content; byte code is left out."""
+    whole = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            executable = path.stat().st_mode & 0o100
+            whole.update(f"{path.relative_to(folder)}\0{executable}\0{sha256_file(path)}\n".encode())
+    return whole.hexdigest()

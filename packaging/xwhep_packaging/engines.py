@@ -1,0 +1,249 @@
+"""docker and podman behind one Protocol; both are driven through the docker SDK.
+
+docker: a daemon that answers ─────────────────────────────┐
+podman: no daemon; its own service on a private socket ────┴──> address for the SDK, valid inside `with`
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import platform
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from xwhep_packaging import command
+from xwhep_packaging.command import Command
+from xwhep_packaging.errors import EngineError
+from xwhep_packaging.settings import Settings
+from xwhep_packaging.temporary import temporary_folder
+
+DOCKER_SOCKET = "/var/run/docker.sock"
+PING_TIMEOUT_S = 5.0
+SERVICE_START_S = 15.0
+# Above this runc fails with EPERM on machines that withhold CAP_SYS_RESOURCE, whatever the hard limit says (measured).
+SAFE_PROCESS_LIMIT = 32768
+
+
+class Engine(Protocol):
+    """What the stages need of an engine."""
+
+    @property
+    def name(self) -> str: ...
+
+    def has_image(self, digest: str) -> bool: ...
+
+    def take(self, digest: str, tags: tuple[str, ...], log: Path) -> None:
+        """Make a baked image known to the engine under `tags`."""
+
+    def serving(self, log: Path) -> AbstractContextManager[str]:
+        """An address that the docker SDK can talk to, for as long as the block lasts."""
+
+
+def choose(settings: Settings, memory: Path) -> Engine:
+    """The engine that the settings name; `auto`: docker when a daemon answers, else podman.
+
+    `memory` is a folder for what is found out about this machine.
+
+    Raises:
+        EngineError: docker is forced and no daemon answers.
+    """
+    docker = DockerEngine(address=settings.docker_host or f"unix://{DOCKER_SOCKET}")
+    if settings.engine.kind == "podman":
+        return PodmanEngine(memory=memory)
+    if docker.answers():
+        return docker
+    if settings.engine.kind == "docker":
+        raise EngineError(
+            f"no docker daemon answers at {docker.address}",
+            next_step="start it, set DOCKER_HOST, or use podman, which needs no daemon: XWHEP_ENGINE=podman",
+        )
+    return PodmanEngine(memory=memory)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket: enough for a ping, 100 ms cheaper than importing the SDK."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=PING_TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(PING_TIMEOUT_S)
+        self.sock.connect(self._path)
+
+
+def _get(address: str, path: str) -> int | None:
+    """The status of GET `path`, or None when nothing answers."""
+    if address.startswith("unix://"):
+        connection: http.client.HTTPConnection = _UnixConnection(address.removeprefix("unix://"))
+    elif address.startswith("tcp://"):
+        connection = http.client.HTTPConnection(address.removeprefix("tcp://"), timeout=PING_TIMEOUT_S)
+    else:
+        return None
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerEngine:
+    """A docker daemon, by its address."""
+
+    address: str
+    name: str = "docker"
+
+    def answers(self) -> bool:
+        return _get(self.address, "/_ping") == 200
+
+    def has_image(self, digest: str) -> bool:
+        return _get(self.address, f"/images/{digest}/json") == 200
+
+    def take(self, digest: str, tags: tuple[str, ...], log: Path) -> None:
+        """By an archive: buildah's own way into a daemon broke off with "read/write on closed pipe" (docker 20.10)."""
+        import docker  # noqa: PLC0415 - 0.2 s, paid only when an image is handed over
+        import docker.errors  # noqa: PLC0415
+
+        with temporary_folder("image") as folder:
+            archive = folder / "image.tar"
+            argv = ["buildah", "push", digest, f"docker-archive:{archive}"]
+            command.run(Command(argv=argv, log=log, error=EngineError, next_step="check the disk"))
+            try:
+                with (
+                    contextlib.closing(docker.DockerClient(base_url=self.address)) as client,
+                    archive.open("rb") as stream,
+                ):
+                    client.images.load(stream)
+                    for tag in tags:
+                        client.images.get(digest).tag(*tag.rsplit(":", 1))
+            except (docker.errors.DockerException, OSError) as exc:
+                raise EngineError(
+                    f"docker does not take image {tags[0]}", cause=str(exc), next_step="check the daemon's disk and log"
+                ) from exc
+
+    @contextmanager
+    def serving(self, log: Path) -> Iterator[str]:
+        yield self.address
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodmanEngine:
+    """podman without a daemon: images lie in the storage that buildah bakes into."""
+
+    memory: Path
+    name: str = "podman"
+
+    def has_image(self, digest: str) -> bool:
+        return digest.removeprefix("sha256:") in stored_images()
+
+    def take(self, digest: str, tags: tuple[str, ...], log: Path) -> None:
+        """Nothing to do: buildah's storage is podman's."""
+
+    @contextmanager
+    def serving(self, log: Path) -> Iterator[str]:
+        """podman's own service on a private socket, with the settings that this machine was found to need."""
+        configuration = self._configuration(log)
+        with temporary_folder("podman") as folder:
+            path = folder / "podman.sock"
+            address = f"unix://{path}"
+            argv = ["podman", "system", "service", "--time=0", address]
+            environment = {"CONTAINERS_CONF": str(configuration)} if configuration else {}
+            with command.background(Command(argv=argv, env=environment, log=log)) as service:
+                deadline = time.monotonic() + SERVICE_START_S
+                while _get(address, "/_ping") != 200:
+                    if service.poll() is not None or time.monotonic() > deadline:
+                        raise EngineError("podman's service does not start", next_step="read the log", log=log)
+                    time.sleep(0.02)
+                yield address
+
+    def _configuration(self, log: Path) -> Path | None:
+        """A containers.conf under which a container starts here; None when podman's own defaults do.
+
+        Found by trying, weakest change first; the answer is remembered until the kernel or podman changes.
+        """
+        memory = self.memory / "podman.json"
+        here = f"{platform.release()} {command.run(Command(argv=['podman', '--version'])).stdout.strip()}"
+        candidates = configurations()
+        known = _remembered(memory, here)
+        order = sorted(candidates, key=lambda name: name != known)
+        for name in order:
+            path = self.memory / f"{name}.conf"
+            _replace(path, candidates[name])
+            if _container_starts(path, log):
+                _replace(memory, json.dumps({"machine": here, "works": name}))
+                return path
+        raise EngineError(
+            "podman cannot start a container here",
+            cause=f"tried the settings {', '.join(order)}",
+            next_step="read the log; or start a docker daemon",
+            log=log,
+        )
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write by rename: another run may be reading the file now."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as exc:
+        raise EngineError(f"cannot write {path}", cause=str(exc), next_step="free disk space") from exc
+
+
+def _remembered(memory: Path, here: str) -> str:
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        answer = json.loads(memory.read_bytes())
+        if answer["machine"] == here:
+            return str(answer["works"])
+    return ""
+
+
+def configurations() -> dict[str, str]:
+    """Contents of containers.conf to try, by name: what a usual host wants, then what restricted ones need."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    processes = min(limit for limit in (resource.getrlimit(resource.RLIMIT_NPROC)[1], SAFE_PROCESS_LIMIT) if limit > 0)
+    limits = f'default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]\n'
+    common = 'events_logger = "file"\n'
+    plain = f"[containers]\n[engine]\n{common}"
+    limited = f"[containers]\n{limits}[engine]\n{common}"
+    cgroupfs = f'{limited}cgroup_manager = "cgroupfs"\n'
+    return {"plain": plain, "limited": limited, "cgroupfs": cgroupfs, "runc": f'{cgroupfs}runtime = "runc"\n'}
+
+
+def _container_starts(configuration: Path, log: Path) -> bool:
+    """Whether a container of the newest image starts under this configuration."""
+    images = stored_images()
+    if not images:
+        raise EngineError("podman has no image to try", next_step="doit images")
+    argv = ["podman", "run", "--rm", "--network=none", "--image-volume=ignore", "--entrypoint=/bin/true", images[-1]]
+    tried = Command(argv=argv, env={"CONTAINERS_CONF": str(configuration)}, log=log, timeout_s=60)
+    return command.run(tried, check=False).returncode == 0
+
+
+def stored_images() -> list[str]:
+    """Ids of the images in buildah's and podman's storage, read from its own list: `podman images` takes 100 ms."""
+    ids: list[str] = []
+    for listing in sorted(storage_root().glob("*-images/images.json")):
+        with contextlib.suppress(OSError, ValueError):
+            ids += [entry["id"] for entry in json.loads(listing.read_bytes())]
+    return ids
+
+
+def storage_root() -> Path:
+    """Where containers' storage lies by default: root's, or the user's own."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/containers/storage")
+    return Path(os.environ.get("XDG_DATA_HOME", str(Path.home() / ".local/share"))) / "containers/storage"

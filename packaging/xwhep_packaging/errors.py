@@ -1,0 +1,107 @@
+"""Every way the pipeline can fail that a person can do something about.
+
+    PipelineError
+    ├── SettingsError      10   pipeline.toml or an override is wrong
+    ├── MissingTool        11   a system tool is not installed
+    ├── SourceError        12   no such repository, ref or commit
+    ├── NetworkError       13   a mirror or remote repository does not answer
+    ├── BuildError         14   a package does not build
+    ├── LintError          15   a package builds, but lintian objects
+    ├── BaseError          16   the shared root file system cannot be made
+    ├── BakeError          17   an image cannot be baked
+    ├── EngineError        18   no engine answers, or it refuses
+    ├── NetworkTestError   19   the containers run, but do not work together
+    ├── StoreError         20   the disk is full, or _build cannot be written
+    ├── CheckError         21   a check of `doit test` fails
+    └── CommandError       22   a tool failed in a way no stage foresaw
+
+Exit codes start at 10, so that they differ from doit's own 1, 2 and 3. A test says that no two are alike.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+
+class PipelineError(Exception):
+    """What happened, why, and what to type next.
+
+    Args:
+        what: one sentence for a person.
+        cause: the deeper reason, or the last relevant lines of a log; may be empty.
+        next_step: the command to type or the thing to check.
+        log: the full log, when there is one.
+    """
+
+    exit_code: ClassVar[int] = 1
+    code: ClassVar[str] = "error"
+
+    def __init__(self, what: str, *, cause: str = "", next_step: str = "", log: Path | None = None) -> None:
+        super().__init__(what)
+        self.what, self.cause, self.next_step, self.log = what, cause, next_step, log
+
+    def report(self) -> str:
+        """The whole message as it is printed: at most a screenful."""
+        lines = [f"error [{self.code}]: {self.what}"]
+        if self.cause:
+            lines += [
+                f"  cause: {line}" if n == 0 else f"         {line}" for n, line in enumerate(self.cause.split("\n"))
+            ]
+        if self.next_step:
+            lines.append(f"  next:  {self.next_step}")
+        if self.log:
+            lines.append(f"  log:   {self.log}")
+        return "\n".join(lines)
+
+
+class SettingsError(PipelineError):
+    exit_code, code = 10, "settings"
+
+
+class MissingTool(PipelineError):
+    exit_code, code = 11, "missing-tool"
+
+
+class SourceError(PipelineError):
+    exit_code, code = 12, "source"
+
+
+class NetworkError(PipelineError):
+    exit_code, code = 13, "network"
+
+
+class BuildError(PipelineError):
+    exit_code, code = 14, "build"
+
+
+class LintError(PipelineError):
+    exit_code, code = 15, "lint"
+
+
+class BaseError(PipelineError):
+    exit_code, code = 16, "base"
+
+
+class BakeError(PipelineError):
+    exit_code, code = 17, "bake"
+
+
+class EngineError(PipelineError):
+    exit_code, code = 18, "engine"
+
+
+class NetworkTestError(PipelineError):
+    exit_code, code = 19, "network-test"
+
+
+class StoreError(PipelineError):
+    exit_code, code = 20, "store"
+
+
+class CheckError(PipelineError):
+    exit_code, code = 21, "check"
+
+
+class CommandError(PipelineError):
+    exit_code, code = 22, "command"

@@ -1,0 +1,109 @@
+"""What a build made, for machines (latest.json) and for people (one table)."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from xwhep_packaging.artefacts import Output, rfc3339
+from xwhep_packaging.pipeline import Pipeline
+
+MEGABYTE = 1_000_000
+DIGEST_SHOWN = 12
+
+
+def build_report(pipeline: Pipeline) -> dict[str, Any]:
+    """The last build as latest.json has it. Sizes are bytes, times seconds, `epoch` UTC seconds of the first source."""
+    settings = pipeline.settings
+    main = next(iter(settings.sources))
+    commit = pipeline.commit(main)
+    verdict = pipeline.output("network_test")
+    return {
+        "product": settings.product.name,
+        "pipeline_file": Path(settings.file).name,
+        "commit": commit.sha,
+        "shipped_commit": commit.shipped_sha,
+        "epoch": commit.epoch,
+        "date": rfc3339(commit.epoch),
+        "dirty": commit.dirty,
+        "version": pipeline.output(f"debs:{main}").manifest.facts["version"],
+        "debs": [row for name in settings.sources for row in _debs(pipeline.output(f"debs:{name}"))],
+        "images": [_image(pipeline.output(f"images:{name}")) for name in settings.images],
+        "verdict": verdict.manifest.facts["verdict"],
+        "engine": verdict.manifest.facts["engine"],
+        "network_test": {"folder": str(verdict.folder), "tests": verdict.manifest.facts["tests"]},
+        "timings": verdict.manifest.facts["timings"],
+        "keys": {name: pipeline.recipe(name).key for name in pipeline.steps},
+        "seconds": pipeline.store.last_seconds({name: pipeline.recipe(name).key for name in pipeline.steps}),
+    }
+
+
+def save(pipeline: Pipeline, report: dict[str, Any]) -> None:
+    """Replace latest.json when it says something else; its wall-clock time is provenance, no input of anything."""
+    known = pipeline.store.read_latest() or {}
+    if {**known, "finished_at": 0} != {**json.loads(json.dumps(report)), "finished_at": 0}:
+        pipeline.store.write_latest({**report, "finished_at": int(time.time())})
+
+
+def _debs(output: Output) -> list[dict[str, Any]]:
+    rows = []
+    for path in output.matching(".deb"):
+        record = output.manifest.files[path.name]
+        package, version, architecture = path.stem.split("_")
+        rows.append(
+            {
+                "source": output.manifest.name,
+                "package": package,
+                "version": version,
+                "architecture": architecture,
+                "path": str(path),
+                "size": record.size,
+                "sha256": record.sha256,
+            }
+        )
+    return rows
+
+
+def _image(output: Output) -> dict[str, Any]:
+    facts = output.manifest.facts
+    kept = ("digest", "tags", "size", "layers", "layer_sizes", "version", "epoch")
+    return {"name": output.manifest.name, **{name: facts[name] for name in kept}}
+
+
+def table(report: dict[str, Any], made: dict[str, float]) -> str:
+    """What the person who typed `doit build` wants to know, in one table."""
+    debs = [
+        (
+            f"{row['package']}_{row['version']}_{row['architecture']}.deb",
+            _size(row["size"]),
+            row["sha256"][:DIGEST_SHOWN],
+        )
+        for row in report["debs"]
+    ]
+    images = [
+        (tag.removesuffix(":latest"), _size(image["size"]) if first else "", image["digest"][7:][:DIGEST_SHOWN])
+        for image in report["images"]
+        for first, tag in zip((True, False), image["tags"], strict=True)
+    ]
+    stages = [
+        (name, f"{seconds:.1f} s", "made now" if name in made else "up to date")
+        for name, seconds in report["seconds"].items()
+    ]
+    width = max(len(row[0]) for row in [*debs, *images, *stages])
+    lines: list[str] = []
+    for title, rows in (("packages", debs), ("images", images), ("stages", stages)):
+        lines += ["", title, *(f"  {a:<{width}}  {b:>9}  {c}" for a, b, c in rows)]
+    what = f"{report['network_test']['tests']} network tests on {report['engine']}"
+    dirty = "  (the work tree has changes that are not in this commit)" if report["dirty"] else ""
+    lines += [
+        "",
+        f"commit   {report['commit'][:12]}  version {report['version']}{dirty}",
+        f"verdict  {report['verdict']}: {what}",
+    ]
+    return "\n".join(lines)
+
+
+def _size(size: int) -> str:
+    return f"{size / MEGABYTE:.1f} MB" if size >= MEGABYTE else f"{size / 1000:.1f} kB"

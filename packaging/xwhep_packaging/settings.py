@@ -1,0 +1,237 @@
+"""pipeline.toml and the environment as one frozen Settings; the only reader of either.
+
+Precedence, strongest first:
+    1. the command line      doit build pipeline=path/to/other.toml
+    2. the environment       XWHEP_ENGINE=podman
+    3. the pipeline file     packaging/pipeline.toml
+    4. the defaults below
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from xwhep_packaging.errors import SettingsError
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.+-]*\Z", max_length=64)]
+DebianPackage = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9+.-]+\Z")]
+
+# Environment variable -> the setting it overrides.
+OVERRIDES = {
+    "XWHEP_ENGINE": ("engine", "kind"),
+    "XWHEP_STORE": ("store", "folder"),
+    "XWHEP_MIRROR": ("suite", "mirror"),
+    "XWHEP_SECURITY_MIRROR": ("suite", "security_mirror"),
+}
+
+# Part of a shell word in one of mmdebstrap's hooks, hence nothing that a shell takes for more than a pattern.
+PathPattern = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._+*?@-]+)+\Z")]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every table of the pipeline file: an unknown key is an error."""
+
+
+class Product(Section, frozen=True, kw_only=True):
+    """What is built. `name` begins the image names; `maintainer` signs packages that have none of their own."""
+
+    name: Name
+    maintainer: str = "xwhep maintainers <maintainers@xwhep.invalid>"
+
+
+class Store(Section, frozen=True, kw_only=True):
+    """Where everything made is kept, relative to the pipeline file's repository."""
+
+    folder: str = "_build"
+
+
+class Suite(Section, frozen=True, kw_only=True):
+    """The Debian suite. Empty mirrors are read from the machine's own apt configuration."""
+
+    name: Name = "trixie"
+    architecture: Name = "amd64"
+    components: tuple[Name, ...] = ("main",)
+    mirror: str = ""
+    security_mirror: str = ""
+
+
+class Engine(Section, frozen=True, kw_only=True):
+    """What runs containers. auto: docker when a daemon answers, else podman."""
+
+    kind: Literal["auto", "docker", "podman"] = "auto"
+
+
+class RootFs(Section, frozen=True, kw_only=True):
+    """A root file system: its packages, and what of them is not wanted in it.
+
+    `exclude` and `include` are dpkg's path patterns, obeyed while unpacking; `remove` are shell patterns for what their
+    packages need while they are configured, and nobody later.
+    """
+
+    packages: list[DebianPackage]
+    exclude: list[PathPattern] = []
+    include: list[PathPattern] = []
+    remove: list[PathPattern] = []
+
+
+class Source(Section, frozen=True, kw_only=True):
+    """One tree to package. `ships` names the paths whose last commit gives version and time; empty: the whole tree."""
+
+    builder: Literal["debian"]
+    location: str = "."
+    ref: str = "HEAD"
+    subfolder: str = ""
+    ships: list[str] = []
+    build_packages: list[DebianPackage] = []
+    lint: bool = True
+
+
+class Image(Section, frozen=True, kw_only=True):
+    """One image: a folder with a Containerfile, the .debs installed in it, and its second, dated name.
+
+    `debs` maps a source to those of its packages that go in; the first source gives the image its version.
+    """
+
+    folder: str
+    debs: dict[Name, list[DebianPackage]]
+    dated_name: Name
+
+
+class NetworkTest(Section, frozen=True, kw_only=True):
+    """The folder of pytest files that link the containers."""
+
+    folder: str = "tests/network"
+    timeout_s: Annotated[int, Meta(ge=1)] = 600
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    """Everything that is decided by configuration. `root` and `file` say where it was read."""
+
+    product: Product
+    chroot: RootFs
+    base: RootFs
+    sources: dict[Name, Source]
+    images: dict[Name, Image]
+    suite: Suite = Suite()
+    engine: Engine = Engine()
+    store: Store = Store()
+    network_test: NetworkTest = NetworkTest()
+    root: str = "."
+    file: str = ""
+
+    @property
+    def root_folder(self) -> Path:
+        return Path(self.root)
+
+    @property
+    def store_folder(self) -> Path:
+        return self.root_folder / self.store.folder
+
+    @property
+    def docker_host(self) -> str:
+        """Where a docker daemon listens, when the user says so; empty: the usual socket."""
+        return os.environ.get("DOCKER_HOST", "")
+
+
+def load(file: Path, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read, override and check everything before anything is done.
+
+    Raises:
+        SettingsError: the file cannot be read or parsed, a key is unknown, a value has the wrong type or form.
+    """
+    table = _read(file)
+    for variable, (section, key) in OVERRIDES.items():
+        value = (os.environ if environ is None else environ).get(variable)
+        if value:
+            _override(table, section, key, value)
+    for key in ("root", "file"):
+        if key in table:
+            raise SettingsError(f"{file}: {key!r} is no setting", next_step="remove it")
+    table |= {"root": str(repository_of(file)), "file": str(file)}
+    try:
+        settings = msgspec.convert(table, Settings)
+    except msgspec.ValidationError as exc:
+        raise _explained(file, str(exc)) from exc
+    _check_references(file, settings)
+    return settings
+
+
+def passed_on(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables of the caller that change what a pipeline does, for one that is started from this one."""
+    known = os.environ if environ is None else environ
+    return {name: known[name] for name in (*OVERRIDES, "DOCKER_HOST") if name in known}
+
+
+def repository_of(file: Path) -> Path:
+    """The folder that relative paths in `file` start from: the nearest above it that holds .git, else its own."""
+    parents = file.absolute().parents
+    return next((folder for folder in parents if (folder / ".git").exists()), parents[0])
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise SettingsError(
+            f"cannot read {file}", cause=exc.strerror or str(exc), next_step="doit build pipeline=PATH/TO/pipeline.toml"
+        ) from exc
+    except (ValueError, RecursionError) as exc:  # ValueError: no TOML, no UTF-8, a number of 5000 digits
+        raise SettingsError(f"{file} is not TOML", cause=str(exc), next_step="mend the named line") from exc
+
+
+def _override(table: dict[str, Any], section: str, key: str, value: str) -> None:
+    inner = table.setdefault(section, {})
+    if isinstance(inner, dict):
+        inner[key] = value
+
+
+def _explained(file: Path, message: str) -> SettingsError:
+    found = re.search(r"unknown field `(.*?)`(?: - at `\$\.?(.*?)`)?$", message)
+    if not found:
+        return SettingsError(f"{file}: {message.replace('`$.', '`')}", next_step="docs/settings.md lists every setting")
+    key, place = found.group(1), found.group(2) or ""
+    near = difflib.get_close_matches(key, sorted(_known_keys()), n=1)
+    where = f"[{place}] " if place else ""
+    return SettingsError(
+        f"{file}: {where}has no setting {key!r}",
+        next_step=f"did you mean {near[0]!r}?" if near else "docs/settings.md lists every setting",
+    )
+
+
+def _known_keys() -> set[str]:
+    sections = (Settings, Product, Store, Suite, Engine, RootFs, Source, Image, NetworkTest)
+    return {name for section in sections for name in section.__struct_fields__} - {"root", "file"}
+
+
+def _check_references(file: Path, settings: Settings) -> None:
+    if not settings.sources or not settings.images:
+        raise SettingsError(f"{file}: needs at least one [sources.NAME] and one [images.NAME]")
+    for name, image in settings.images.items():
+        _check_sources(file, settings, name, image)
+        folder = settings.root_folder / image.folder
+        if not os.path.isfile(folder / "Containerfile"):  # noqa: PTH113 - pathlib's raises where a name is too long
+            raise SettingsError(
+                f"{file}: [images.{name}] folder {image.folder!r} holds no Containerfile",
+                next_step="correct the folder, or write the Containerfile",
+            )
+
+
+def _check_sources(file: Path, settings: Settings, name: str, image: Image) -> None:
+    if not image.debs:
+        raise SettingsError(f"{file}: [images.{name}] debs is empty", next_step="name a source and its packages")
+    for source in image.debs:
+        if source not in settings.sources:
+            near = difflib.get_close_matches(source, settings.sources, n=1)
+            raise SettingsError(
+                f"{file}: [images.{name}] takes packages of {source!r}, which is no source",
+                next_step=f"did you mean {near[0]!r}?" if near else f"add [sources.{source}]",
+            )

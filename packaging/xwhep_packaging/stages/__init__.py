@@ -1,0 +1,1 @@
+"""One module per stage. A stage never imports another: doit orders them."""

@@ -1,0 +1,201 @@
+"""Stage base: two root file systems from Debian packages alone, by mmdebstrap.
+
+apt's own configuration ──> mirrors ──┐
+[chroot] packages ────────────────────┼── mmdebstrap (temporary folder on tmpfs) ──> chroot.tar   builds run in it
+[base] packages, exclude ─────────────┘                                          └─> base.tar     images stand on it
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from xwhep_packaging import command
+from xwhep_packaging.artefacts import sha256_file
+from xwhep_packaging.command import Command
+from xwhep_packaging.errors import BaseError, NetworkError, SettingsError
+from xwhep_packaging.settings import RootFs, Settings
+from xwhep_packaging.store import Draft, Recipe
+from xwhep_packaging.temporary import temporary_folder
+
+STAGE = "base"
+TARBALL = "root.tar"
+PACKAGES = "packages.tsv"
+KINDS = ("chroot", "base")
+APT_SOURCES = Path("/etc/apt")
+TMPFS = Path("/dev/shm")  # noqa: S108 - memory, checked for room, and a private folder is made in it
+TMPFS_NEEDED_BYTES = 2 * 1024**3
+# Left by apt, dpkg and the linker's cache: times and orders of one run, the mirror's name; of no use in a root.
+RESIDUE = (
+    "/etc/*-",
+    "/etc/.pwd.lock",
+    "/etc/apt/sources.list",
+    "/etc/machine-id",
+    "/var/cache/apt/*",
+    "/var/cache/debconf/*-old",
+    "/var/cache/ldconfig/aux-cache",
+    "/var/lib/apt/lists/*",
+    "/var/lib/dpkg/*-old",
+    "/var/log/*",
+)
+EMPTIED = ("/etc/hostname", "/etc/resolv.conf")  # mmdebstrap copies the building machine's
+# A root made on one day must equal one made on another: mmdebstrap clamps times to this; the lock's epoch is for later.
+FIXED_EPOCH = 1735689600  # 2025-01-01, older than any input, so that clamped times never lie in the future
+
+
+def mmdebstrap_command(settings: Settings, rootfs: RootFs, tarball: Path) -> list[str]:
+    """The whole call. Excluded files never reach the disk; what names this machine or run is emptied at the end."""
+    return [
+        "mmdebstrap",
+        "--variant=essential",
+        f"--architectures={settings.suite.architecture}",
+        f"--include={','.join(rootfs.packages)}",
+        *(f"--dpkgopt=path-exclude={pattern}" for pattern in rootfs.exclude),
+        *(f"--dpkgopt=path-include={pattern}" for pattern in rootfs.include),
+        f"--customize-hook=rm -rf {_below_root((*RESIDUE, *rootfs.remove))}",
+        f"--customize-hook=: | tee {_below_root(EMPTIED)} && chmod 644 {_below_root(EMPTIED)}",
+        settings.suite.name,
+        str(tarball),
+        *apt_lines(settings),
+    ]
+
+
+def _below_root(paths: Iterable[str]) -> str:
+    """Shell words for `paths` in the root that mmdebstrap gives a hook as its first argument."""
+    return " ".join(f'"$1"{path}' for path in paths)
+
+
+def apt_lines(settings: Settings) -> list[str]:
+    """The one-line apt sources of the suite: release, updates, security."""
+    suite = settings.suite
+    components = " ".join(suite.components)
+    mirror, security = mirrors(settings)
+    return [
+        f"deb {mirror} {suite.name} {components}",
+        f"deb {mirror} {suite.name}-updates {components}",
+        f"deb {security} {suite.name}-security {components}",
+    ]
+
+
+def mirrors(settings: Settings, apt_folder: Path = APT_SOURCES) -> tuple[str, str]:
+    """(archive, security archive): the settings', else those of the machine's own apt.
+
+    Raises:
+        SettingsError: neither says.
+    """
+    found = [address for address in configured_addresses(apt_folder) if "debian" in urlsplit(address).path]
+    security = settings.suite.security_mirror or next((a for a in found if "security" in a), "")
+    mirror = settings.suite.mirror or next((a for a in found if "security" not in a), "")
+    if not mirror:
+        raise SettingsError(
+            "no Debian mirror is known",
+            cause=f"[suite] mirror is empty and {apt_folder} names no Debian archive",
+            next_step="set XWHEP_MIRROR (and XWHEP_SECURITY_MIRROR) to the address of one",
+        )
+    return mirror, security or re.sub(r"debian/?$", "debian-security", mirror)
+
+
+def configured_addresses(apt_folder: Path) -> list[str]:
+    """Every archive with a component `main` in apt's sources, one-line and deb822 form, in the order of their files.
+
+    The component tells Debian's archive from those of other makers, whose addresses may end in /debian too.
+    """
+    parts = sorted((apt_folder / "sources.list.d").glob("*"))
+    addresses: list[str] = []
+    for file in [apt_folder / "sources.list", *parts]:
+        if file.is_file() and file.suffix in (".list", ".sources"):  # apt reads no other names
+            text = file.read_text(encoding="utf-8", errors="replace")
+            addresses += _one_line_addresses(text) if file.suffix == ".list" else _deb822_addresses(text)
+    return addresses
+
+
+def _one_line_addresses(text: str) -> list[str]:
+    found = re.findall(r"^deb\s+(?:\[[^\]]*\]\s*)?(\S+)\s+\S+\s+([^#\n]*)", text, re.M)
+    return [address for address, components in found if "main" in components.split()]
+
+
+def _deb822_addresses(text: str) -> list[str]:
+    without_comments = re.sub(r"^#.*\n?", "", text, flags=re.M)
+    addresses: list[str] = []
+    for stanza in re.split(r"\n\s*\n", without_comments):
+        fields = {
+            name.lower(): value.split() for name, value in re.findall(r"^([\w-]+):((?:.*)(?:\n[ \t].*)*)", stanza, re.M)
+        }
+        is_wanted = "deb" in fields.get("types", []) and "main" in fields.get("components", [])
+        if is_wanted and fields.get("enabled", ["yes"]) != ["no"]:
+            addresses += fields.get("uris", [])
+    return addresses
+
+
+def recipe(settings: Settings, kind: str, tools: dict[str, str]) -> Recipe:
+    """What decides a root file system, as far as it is known before the mirror is asked."""
+    rootfs = settings.chroot if kind == "chroot" else settings.base
+    return Recipe(
+        stage=STAGE,
+        name=kind,
+        inputs={
+            "suite": f"{settings.suite.name} {settings.suite.architecture} {' '.join(settings.suite.components)}",
+            "packages": " ".join(sorted(rootfs.packages)),
+            "exclude": " ".join(rootfs.exclude),
+            "include": " ".join(rootfs.include),
+            "remove": " ".join(rootfs.remove),
+            "mmdebstrap": tools["mmdebstrap"],
+            "code": sha256_file(Path(__file__)),
+        },
+    )
+
+
+def make_base(settings: Settings, kind: str, draft: Draft) -> None:
+    """Make root.tar and packages.tsv (name, version, architecture, sorted) in the draft.
+
+    Raises:
+        NetworkError: a mirror does not answer.
+        BaseError: mmdebstrap fails for another reason.
+    """
+    rootfs = settings.chroot if kind == "chroot" else settings.base
+    tarball = draft.folder / TARBALL
+    with temporary_folder("base", _roomy_place()) as folder:
+        folder.chmod(0o755)  # mmdebstrap's unprivileged apt user must be able to enter
+        made = command.run(
+            Command(
+                argv=mmdebstrap_command(settings, rootfs, tarball),
+                env={"TMPDIR": str(folder), "SOURCE_DATE_EPOCH": str(FIXED_EPOCH)},
+                log=draft.log,
+            ),
+            check=False,
+        )
+    if made.returncode != 0:
+        raise _explained(kind, made.stdout, draft.log)
+    installed = _installed_packages(tarball)
+    (draft.folder / PACKAGES).write_text("".join(f"{row}\n" for row in installed))
+    draft.facts.update({"kind": kind, "packages": len(installed), "epoch": FIXED_EPOCH, "size": tarball.stat().st_size})
+
+
+def _explained(kind: str, output: str, log: Path) -> BaseError | NetworkError:
+    relevant = "\n".join([line for line in output.splitlines() if re.match(r"(E|Err|W):?\s?", line)][-6:])
+    if re.search(r"Could not (resolve|connect)|Temporary failure|Failed to fetch|Unable to connect", output):
+        return NetworkError(
+            f"cannot fetch packages for the {kind} root file system",
+            cause=relevant,
+            next_step="check the network and the mirror in the machine's apt configuration, then type it again",
+            log=log,
+        )
+    missing = re.search(r"Unable to locate package (\S+)", output)
+    what = f"the suite has no package {missing.group(1)!r}" if missing else f"cannot make the {kind} root file system"
+    return BaseError(what, cause=relevant or command.last_lines(output), next_step="read the log", log=log)
+
+
+def _installed_packages(tarball: Path) -> list[str]:
+    listing = command.run(Command(argv=["tar", "-xOf", tarball, "./var/lib/dpkg/status"], error=BaseError)).stdout
+    fields = [
+        dict(re.findall(r"^(Package|Version|Architecture): (.*)$", block, re.M)) for block in listing.split("\n\n")
+    ]
+    return sorted("\t".join((f["Package"], f["Version"], f["Architecture"])) for f in fields if f)
+
+
+def _roomy_place() -> Path | None:
+    """tmpfs when it has room: dpkg's many small writes take a third of the time there."""
+    return TMPFS if TMPFS.is_dir() and shutil.disk_usage(TMPFS).free > TMPFS_NEEDED_BYTES else None

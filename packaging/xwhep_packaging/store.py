@@ -1,0 +1,271 @@
+"""Keys, manifests, locking and atomic publication under _build/; the only joiner of paths there.
+
+    key ──> lock ──> made already? ──yes──> Output
+                          │ no
+                     temporary folder ──> files written, hashed, fsynced ──> renamed to <stage>/<key>/
+
+A reader therefore sees the old state or the new one, whatever is killed when. The store is the truth: a task is up to
+date exactly when the manifest of its key is there and its files are as recorded. Recorded is a stat fingerprint, which
+costs microseconds; where it differs, whole hashes decide.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from xwhep_packaging.artefacts import FileRecord, Manifest, Output, sha256_file
+from xwhep_packaging.errors import PipelineError, StoreError
+
+MANIFEST = "manifest.json"
+FINGERPRINT = "fingerprint.json"  # beside the manifest, because it holds times, which two equal outputs do not share
+HISTORY = "history.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides an output: what it is called and, in words, each input with its digest or value."""
+
+    stage: str
+    name: str
+    inputs: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        text = json.dumps([self.stage, self.name, sorted(self.inputs.items())])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(kw_only=True)
+class Draft:
+    """An output being made: a folder to write into, and facts for the manifest."""
+
+    folder: Path
+    log: Path
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Store:
+    """The folder of everything made, `_build` by default."""
+
+    root: Path
+
+    def log(self, stage: str, name: str) -> Path:
+        return self.root / "logs" / f"{stage}-{name}.log"
+
+    def scratch(self, name: str) -> Path:
+        """A folder for what is kept between runs but is no output, such as mirrors of git repositories."""
+        folder = self.root / name
+        with _disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def folder(self, stage: str, key: str) -> Path:
+        return self.root / stage / key
+
+    def find(self, recipe: Recipe) -> Output | None:
+        """The output of this recipe, if it is there and as it was recorded; a damaged one counts as absent."""
+        folder = self.folder(recipe.stage, recipe.key)
+        try:
+            manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+            output = Output(folder=folder, manifest=manifest)
+            intact = (folder / FINGERPRINT).read_bytes() == _fingerprint(folder, manifest.files)
+            if not intact and self.verified(output):
+                return None
+            if not intact:  # copied from another disk, say: the same bytes under new times
+                write_durably(folder / FINGERPRINT, _fingerprint(folder, manifest.files))
+        except (OSError, msgspec.DecodeError):
+            return None
+        return output
+
+    def verified(self, output: Output) -> list[str]:
+        """The names of files that no longer have their recorded hash: an empty list is good."""
+        return [
+            name
+            for name, record in output.manifest.files.items()
+            if not (output.folder / name).is_file() or sha256_file(output.folder / name) != record.sha256
+        ]
+
+    def make(
+        self, recipe: Recipe, maker: Callable[[Draft], None], accept: Callable[[Output], bool] = lambda output: True
+    ) -> Output:
+        """The output of this recipe, made now unless it is there already and `accept` finds it whole.
+
+        Two runs that want the same key share it: the second waits for the first.
+
+        Raises:
+            StoreError: the disk is full or cannot be written.
+        """
+        with self.locked(f"{recipe.stage}-{recipe.key}"):
+            found = self.find(recipe)
+            return found if found and accept(found) else self._make_locked(recipe, maker)
+
+    def _make_locked(self, recipe: Recipe, maker: Callable[[Draft], None]) -> Output:
+        temporary = self.root / "tmp" / f"{recipe.stage}-{recipe.key[:16]}"
+        log = self.log(recipe.stage, recipe.name)
+        with _disk_errors(temporary):
+            remove_tree(temporary)  # what a killed run left: the lock says that nobody writes there now
+            temporary.mkdir(parents=True)
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text("")
+            draft = Draft(folder=temporary, log=log)
+        try:
+            with _full_disk(temporary):
+                maker(draft)
+            with _disk_errors(temporary):
+                return self._publish(recipe, draft)
+        except StoreError:
+            raise  # keeping the remains would keep the disk full
+        except PipelineError:
+            self._keep_failed(recipe, temporary)
+            raise
+        finally:
+            remove_tree(temporary)
+
+    def _keep_failed(self, recipe: Recipe, temporary: Path) -> None:
+        """What a failed stage left, for a person to look at; the next failure of the same name replaces it."""
+        target = self.root / "failed" / f"{recipe.stage}-{recipe.name}"
+        with contextlib.suppress(OSError):
+            target.parent.mkdir(exist_ok=True)
+            remove_tree(target)
+            temporary.rename(target)
+
+    def _publish(self, recipe: Recipe, draft: Draft) -> Output:
+        files = {
+            str(path.relative_to(draft.folder)): path for path in sorted(draft.folder.rglob("*")) if path.is_file()
+        }
+        records = {name: FileRecord(path.stat().st_size, sha256_file(path)) for name, path in files.items()}
+        manifest = Manifest(
+            stage=recipe.stage,
+            name=recipe.name,
+            key=recipe.key,
+            inputs=dict(sorted(recipe.inputs.items())),
+            files=records,
+            facts=draft.facts,
+        )
+        write_durably(draft.folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
+        write_durably(draft.folder / FINGERPRINT, _fingerprint(draft.folder, records))
+        for path in files.values():
+            _fsync(path)
+        target = self.folder(recipe.stage, recipe.key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_tree(target)  # a damaged one
+        draft.folder.rename(target)
+        _fsync(target.parent)
+        return Output(folder=target, manifest=manifest)
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Hold the lock of that name; the kernel lets go of it when the process dies."""
+        path = self.root / "locks" / f"{name[:80]}.lock"
+        with _disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = path.open("w")
+        with stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+    def remember_seconds(self, name: str, key: str, seconds: float) -> None:
+        """Append how long a step took; one short line, so that two runs at once do not mix theirs."""
+        line = json.dumps({"step": name, "key": key, "seconds": round(seconds, 3), "at": int(time.time())})
+        with _disk_errors(self.root), (self.root / HISTORY).open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+
+    def last_seconds(self, keys: Mapping[str, str]) -> dict[str, float]:
+        """How long each step took when its present key was made."""
+        try:
+            lines = (self.root / HISTORY).read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return {}
+        found: dict[str, float] = {}
+        for line in lines:
+            with contextlib.suppress(ValueError, KeyError):
+                entry = json.loads(line)
+                if keys.get(entry["step"]) == entry["key"]:
+                    found[entry["step"]] = entry["seconds"]
+        return {name: found[name] for name in keys if name in found}
+
+    def write_latest(self, report: Mapping[str, Any]) -> Path:
+        """Replace latest.json, which names the last build."""
+        path = self.root / "latest.json"
+        with _disk_errors(path):
+            write_durably(path, (json.dumps(report, indent=2) + "\n").encode())
+        return path
+
+    def read_latest(self) -> dict[str, Any] | None:
+        try:
+            report = json.loads((self.root / "latest.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        return report if isinstance(report, dict) else None
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write all of it or nothing: temporary file, fsync, rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        _fsync(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove `folder` and all below it; one that is not there is as good as removed."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _fingerprint(folder: Path, files: Mapping[str, FileRecord]) -> bytes:
+    """Size, modification and change time (ns) of each file. No tool can set the change time back, so a file that was
+    written again under its old modification time is noticed."""
+    stats = {name: (folder / name).stat() for name in files}
+    rows = {name: [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for name, stat in sorted(stats.items())}
+    return json.dumps(rows).encode()
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        with _full_disk(path):
+            yield
+    except OSError as exc:
+        raise StoreError(
+            f"cannot write {path}", cause=str(exc), next_step="check the folder's rights, or set XWHEP_STORE"
+        ) from exc
+
+
+@contextmanager
+def _full_disk(path: Path) -> Iterator[None]:
+    """A full disk is nobody's mistake; any other OSError of a maker is a defect, and keeps its traceback."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StoreError(
+            f"the disk is full at {path}", cause=str(exc), next_step="free disk space, then type it again"
+        ) from exc

@@ -1,0 +1,156 @@
+"""The pipeline's steps as doit task dicts; the only importer of doit.
+
+doit orders and runs them; whether one is up to date is the store's word alone, so doit's own database stays in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from doit import get_var
+from doit.exceptions import TaskFailed
+from doit.task import Task as DoitTask
+from doit.task import dict_to_task
+
+from xwhep_packaging import benchmark, checks, report, settings
+from xwhep_packaging.errors import PipelineError
+from xwhep_packaging.pipeline import Pipeline
+from xwhep_packaging.progress import Progress
+from xwhep_packaging.store import Store
+
+Task = dict[str, Any]
+PIPELINE_FILE = Path("packaging") / "pipeline.toml"
+CONFIG = {
+    "default_tasks": ["build"],
+    "backend": "sqlite3",
+    "dep_file": ":memory:",
+    "reporter": Progress,
+    "num_process": os.cpu_count() or 1,
+    "par_type": "thread",
+    "verbosity": 2,
+}
+BENCH_RUNS = 5  # doit bench runs=1 for a quick look
+BENCH_DOCS = {
+    "pipeline": "cold, warm and no-op builds, image sizes",
+    "platform": "the three programs alone",
+    "peers": "what a user would do by hand with the plain tools",
+}
+STAGE_DOCS = {
+    "source": "export what ships of each source at its commit",
+    "debs": "build each source's packages in a clean chroot without network",
+    "lint": "check the packages with the suite's lintian",
+    "base": "make the root file systems that builds and images stand on",
+    "images": "bake the images from the packages",
+}
+
+
+@cache
+def pipeline() -> Pipeline:
+    """The pipeline of this run: of `pipeline=FILE` on the command line, else packaging/pipeline.toml."""
+    try:
+        loaded = settings.load(Path(get_var("pipeline") or PIPELINE_FILE))
+    except PipelineError as error:
+        sys.stderr.write(error.report() + "\n")
+        sys.exit(error.exit_code)
+    return Pipeline(loaded, Store(loaded.store_folder))
+
+
+def stage(name: str) -> Iterator[Task]:
+    """One task a step of that stage, under one group task."""
+    yield {"basename": name, "name": None, "doc": STAGE_DOCS[name]}
+    steps = [step for step in pipeline().steps.values() if step.name.startswith(f"{name}:")]
+    for step in steps:
+        yield {"basename": name, "name": step.name.partition(":")[2], **step_task(step.name)}
+
+
+def step_task(name: str) -> Task:
+    """A task that is up to date when the store says so, and otherwise makes the step."""
+    step = pipeline().steps[name]
+    return {
+        "doc": step.doc,
+        "actions": [(guarded, [lambda: pipeline().make(name)])],
+        "uptodate": [lambda: _is_made(name)],
+        "task_dep": list(step.needs),
+        "io": {"capture": False},
+    }
+
+
+def network_test() -> Task:
+    return step_task("network_test")
+
+
+def build() -> Task:
+    """Everything, then the table."""
+
+    def show() -> None:
+        made = report.build_report(pipeline())
+        report.save(pipeline(), made)
+        sys.stdout.write(report.table(made, pipeline().seconds) + "\n")
+
+    lints = [name for name in pipeline().steps if name.startswith("lint:")]
+    return {
+        "doc": "from a git commit to packages, images and a verdict",
+        "actions": [(guarded, [show])],
+        "task_dep": [*lints, "network_test"],
+        "io": {"capture": False},
+    }
+
+
+def test() -> Iterator[Task | DoitTask]:
+    """Every check as one task, which goes on after a failure, and each alone as test:NAME."""
+    every = checks.all_checks(pipeline().store, pipeline().settings.file)
+    yield {"basename": "test", **_check_task(every, "every check that CI runs")}
+    for check in every:
+        task = dict_to_task({"name": f"test:{check.name}", **_check_task([check], check.doc)})
+        task.subtask_of = "test"  # so that `doit list` shows one line
+        yield task
+
+
+def _check_task(some: list[checks.Check], doc: str) -> Task:
+    def run() -> None:
+        logs = pipeline().store.scratch("logs")
+        checks.Runner(logs=logs, environment=settings.passed_on(), say=_say).run(some)
+
+    return {"doc": doc, "actions": [(guarded, [run])], "io": {"capture": False}}
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def bench() -> Iterator[Task]:
+    """One task a group of figures; each writes _build/bench/latest.json."""
+    yield {"basename": "bench", "name": None, "doc": "measure the figures of docs/benchmarks.md (medians of 5)"}
+    for name, doc in BENCH_DOCS.items():
+        yield {
+            "basename": "bench",
+            "name": name,
+            "doc": doc,
+            "actions": [(guarded, [partial(benchmark.measure, pipeline, name, int(get_var("runs") or BENCH_RUNS))])],
+            "task_dep": ["build"],
+            "io": {"capture": False},
+        }
+
+
+def guarded(action: Callable[[], object]) -> TaskFailed | None:
+    """Run an action; a failure that a person can mend is reported as such, without a traceback."""
+    try:
+        action()
+    except PipelineError as error:
+        failed = TaskFailed(error.report())
+        failed.exit_code = error.exit_code
+        return failed
+    return None
+
+
+def _is_made(name: str) -> bool:
+    try:
+        return pipeline().find(name) is not None
+    except PipelineError:
+        return False  # the same error comes again from the action, where it is reported

@@ -1,0 +1,151 @@
+"""Blobs on disk, named by the sha256 of their content: STATE/blobs/ab/cdef...
+
+A blob is written to STATE/incoming, hashed on the way, synced, and renamed: under its name there is never half of one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from xwhep.common.errors import DiskFull, InvalidRequest, NotFound
+from xwhep.server.private_files import sync_folder
+
+CHUNK_BYTES = 1024 * 1024
+EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def check_sha256(text: str) -> str:
+    """`text`, if it names a blob. Raises: InvalidRequest."""
+    if not _SHA256.fullmatch(text):
+        raise InvalidRequest("a blob is named by 64 lowercase hexadecimal digits", "name it by its sha256sum")
+    return text
+
+
+class BlobFolder:
+    """`reserve_bytes` of the disk stay free for the database and the logs."""
+
+    def __init__(self, state: Path, reserve_bytes: int) -> None:
+        self._blobs = state / "blobs"
+        self._incoming = state / "incoming"
+        self._reserve_bytes = reserve_bytes
+
+    def prepare(self) -> None:
+        """Make the folders, and drop the uploads that a crash cut off."""
+        for folder in (self._blobs, self._incoming):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        for leftover in self._incoming.iterdir():
+            leftover.unlink()
+        self._place(EMPTY_SHA256).parent.mkdir(mode=0o700, exist_ok=True)
+        self._place(EMPTY_SHA256).touch(mode=0o600)
+
+    def _place(self, sha256: str) -> Path:
+        check_sha256(sha256)
+        return self._blobs / sha256[:2] / sha256[2:]
+
+    def size(self, sha256: str) -> int | None:
+        """Bytes, or None when it is not here."""
+        try:
+            return self._place(sha256).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def open_path(self, sha256: str) -> tuple[Path, int]:
+        """Its path and size. Raises: NotFound."""
+        size = self.size(sha256)
+        if size is None:
+            raise NotFound(f"there is no blob {sha256}", "upload it first")
+        return self._place(sha256), size
+
+    def check_room(self, incoming_bytes: int) -> None:
+        """Raises: DiskFull: after `incoming_bytes` more, less than the reserve would be free."""
+        status = os.statvfs(self._blobs)
+        if status.f_bavail * status.f_frsize - incoming_bytes < self._reserve_bytes:
+            raise DiskFull("the server has no room for this upload", "ask its administrator to free disk space")
+
+    async def receive(self, sha256: str, body: AsyncIterator[bytes]) -> bool:
+        """Store what `body` brings; False when the blob was here already (then it is only compared).
+
+        Raises:
+            InvalidRequest: the content has another hash; nothing is kept.
+            DiskFull: no room; nothing is kept.
+        """
+        known = self.size(sha256) is not None
+        upload = _Upload(self._incoming, self._place(sha256), keep=not known)
+        try:
+            await self._pour(body, upload)
+            if upload.digest.hexdigest() != sha256:
+                raise InvalidRequest("the content's sha256 is not the one in the address", "upload it again")
+            await asyncio.to_thread(upload.publish)
+        except OSError as exc:
+            if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFull("the server's disk is full", "ask its administrator to free disk space") from exc
+            raise
+        finally:
+            upload.discard()
+        return not known
+
+    async def _pour(self, body: AsyncIterator[bytes], upload: _Upload) -> None:
+        pending = bytearray()
+        async for piece in body:
+            pending += piece
+            if len(pending) >= CHUNK_BYTES:
+                self.check_room(len(pending))
+                await asyncio.to_thread(upload.add, bytes(pending))
+                pending.clear()
+        upload.last = bytes(pending)
+        upload.digest.update(upload.last)
+
+
+class _Upload:
+    """One blob on its way in. With keep=False it is only hashed."""
+
+    def __init__(self, incoming: Path, place: Path, *, keep: bool) -> None:
+        self.digest = hashlib.sha256()
+        self.last = b""  # the end of the content, written with the publication: small blobs need one hop to a thread
+        self._incoming = incoming
+        self._place = place
+        self._keep = keep
+        self._temporary: Path | None = None
+        self._descriptor = -1
+
+    def add(self, piece: bytes) -> None:
+        self.digest.update(piece)
+        if self._keep:
+            self._write(piece)
+
+    def _write(self, piece: bytes) -> None:
+        if self._descriptor < 0:
+            self._descriptor, name = tempfile.mkstemp(dir=self._incoming)
+            self._temporary = Path(name)
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def publish(self) -> None:
+        """Give the content its name, for good."""
+        if not self._keep:
+            return
+        self._write(self.last)
+        os.fsync(self._descriptor)
+        folder = self._place.parent
+        if not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(folder.parent)
+        assert self._temporary is not None  # noqa: S101 - set by _write
+        self._temporary.replace(self._place)
+        self._temporary = None
+        sync_folder(folder)
+
+    def discard(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        if self._temporary is not None:
+            self._temporary.unlink(missing_ok=True)

@@ -1,0 +1,140 @@
+"""What the types of the wire models cannot say: names, paths, counts. Everything that arrives is hostile until here."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from xwhep.common.errors import InvalidRequest
+from xwhep.common.wire import AppSpec, Binary, DatumSpec, JobResult, JobSpec, Machine, ResultFile
+from xwhep.server.blobs import check_sha256
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
+LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
+ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+MAX_BINARIES = 64
+MAX_SHARED = 256
+MAX_ARGS = 4096
+MAX_ENV = 256
+MAX_DATA = 1024
+MAX_TEXT = 128 * 1024  # bytes of all args and env together: what Linux lets a program have
+MAX_LABEL = 256
+MAX_REASON = 1000
+MAX_PATH = 1024
+MAX_ATTEMPT = 2**31
+MAX_SIZE = 2**60
+
+
+def refuse(condition: bool, message: str) -> None:
+    """Raises: InvalidRequest with `message` when `condition` holds."""
+    if condition:
+        raise InvalidRequest(message, "correct the request")
+
+
+def check_name(name: str, what: str) -> None:
+    refuse(
+        not NAME.fullmatch(name) or ".." in name,
+        f"{what} {name[:128]!r} must start with a letter or digit, then have letters, digits or . _ + - (128 at most)",
+    )
+
+
+def check_size(size: int, what: str) -> None:
+    refuse(not 0 <= size <= MAX_SIZE, f"the size of {what} must not be negative, nor above {MAX_SIZE}")
+
+
+def check_app(spec: AppSpec) -> None:
+    check_name(spec.name, "the app name")
+    refuse(bool(spec.binaries) == bool(spec.shared), "an app has either binaries or a shared asset")
+    refuse(len(spec.binaries) > MAX_BINARIES, f"an app has at most {MAX_BINARIES} binaries")
+    if spec.shared:
+        check_name(spec.shared, "the shared asset")
+    for binary in spec.binaries:
+        _check_binary(binary)
+    machines = {(binary.os, binary.arch) for binary in spec.binaries}
+    refuse(len(machines) < len(spec.binaries), "an app has two binaries for the same os and arch")
+
+
+def _check_binary(binary: Binary) -> None:
+    check_name(binary.os, "the os")
+    check_name(binary.arch, "the arch")
+    check_sha256(binary.sha256)
+    check_size(binary.size, "a binary")
+
+
+def check_datum(spec: DatumSpec) -> None:
+    check_name(spec.name, "the datum name")
+    check_sha256(spec.sha256)
+    check_size(spec.size, "the datum")
+
+
+def check_job(spec: JobSpec) -> None:
+    check_name(spec.app, "the app name")
+    refuse(len(spec.args) > MAX_ARGS, f"a job has at most {MAX_ARGS} arguments")
+    refuse(len(spec.env) > MAX_ENV, f"a job has at most {MAX_ENV} environment variables")
+    refuse(len(spec.data) > MAX_DATA, f"a job has at most {MAX_DATA} data")
+    refuse(
+        len(spec.label) > MAX_LABEL or not _plain(spec.label), f"a label has at most {MAX_LABEL} printable characters"
+    )
+    for name in spec.env:
+        refuse(not ENV_NAME.fullmatch(name), f"{name[:128]!r} is no name of an environment variable")
+    texts = [*spec.args, *spec.env, *spec.env.values()]
+    refuse(any("\0" in text for text in texts), "arguments and environment cannot have NUL characters")
+    size = sum(len(text.encode("utf-8", "surrogatepass")) + 1 for text in texts)
+    refuse(size > MAX_TEXT, f"arguments and environment are larger than {MAX_TEXT} bytes")
+
+
+def check_machine(machine: Machine) -> None:
+    for text in (machine.os, machine.arch, machine.cpu_model, machine.version, machine.isolation):
+        refuse(len(text) > 200 or not _plain(text), "a machine's descriptions have at most 200 printable characters")
+    for number in (machine.cpu_count, machine.ram_bytes, machine.disk_free_bytes):
+        check_size(number, "the machine's resources")
+    refuse(len(machine.shared) > MAX_SHARED, f"a machine has at most {MAX_SHARED} shared assets")
+    for name in machine.shared:
+        check_name(name, "the shared asset")
+
+
+def check_attempt(number: int) -> None:
+    refuse(not 0 < number < MAX_ATTEMPT, "attempt must be a positive number")
+
+
+def check_result(result: JobResult) -> None:
+    for file in (result.stdout, result.stderr, *result.files):
+        _check_file(file)
+    paths = [file.path for file in result.files]
+    refuse(len(set(paths)) < len(paths), "a result names the same path twice")
+    refuse(not -256 <= result.exit_code <= 2**32, "the exit code is out of range")
+    refuse(not (math.isfinite(result.wall_s) and 0 <= result.wall_s < 1e10), "wall_s is out of range")
+    refuse(
+        len(result.reason) > MAX_REASON or not _plain(result.reason), f"a reason has at most {MAX_REASON} characters"
+    )
+
+
+def _check_file(file: ResultFile) -> None:
+    parts = file.path.split("/")
+    refuse(
+        len(file.path) > MAX_PATH or "\0" in file.path or any(part in ("", ".", "..") for part in parts),
+        f"the result path {file.path[:200]!r} must be relative, without . or .. or empty parts",
+    )
+    check_sha256(file.sha256)
+    check_size(file.size, "a result file")
+    refuse(not 0 <= file.mode <= 0o777, "a result file's mode is between 0 and 0777")
+
+
+def _plain(text: str) -> bool:
+    return not any(ord(char) < 32 or ord(char) == 127 or 0xD800 <= ord(char) <= 0xDFFF for char in text)
+
+
+def whole_number(text: str, name: str, most: int) -> int:
+    """A query parameter between 0 and `most`; more is taken as `most`. Raises: InvalidRequest."""
+    refuse(not (text.isascii() and text.isdigit() and len(text) < 20), f"{name} must be a whole number")
+    return min(int(text), most)
+
+
+def seconds(text: str, name: str, most: float) -> float:
+    """A query parameter in seconds; more than `most` is taken as `most`. Raises: InvalidRequest."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    refuse(not value >= 0, f"{name} must be a number of seconds")
+    return min(value, most)

@@ -1,0 +1,95 @@
+"""The workers as the server sees them now: who was heard of, when, and what it said of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from xwhep.common.wire import Machine, Worker
+from xwhep.server.store.records import WorkerRecord
+
+
+@dataclass(slots=True)
+class _Presence:
+    name: str
+    machine: Machine
+    seen_at: float
+    unsaved: bool = True
+    parked: int = 0  # requests of it that wait for a job: their open connection says that it lives
+
+
+class Fleet:
+    """Kept in memory, so that a heartbeat costs no write; the reaper saves it now and then."""
+
+    def __init__(self, silence_s: float, clock: Callable[[], float]) -> None:
+        self._silence_s = silence_s
+        self._clock = clock
+        self._present: dict[str, _Presence] = {}
+
+    def announce(self, worker_id: str, name: str, machine: Machine) -> None:
+        presence = self._present.get(worker_id)
+        if presence is None:
+            self._present[worker_id] = _Presence(name, machine, self._clock())
+            return
+        presence.machine, presence.seen_at, presence.unsaved = machine, self._clock(), True
+
+    def seen(self, worker_id: str) -> None:
+        """A worker that was not announced since the server started stays as stored until it asks for work."""
+        if presence := self._present.get(worker_id):
+            presence.seen_at, presence.unsaved = self._clock(), True
+
+    @contextmanager
+    def parked(self, worker_id: str) -> Iterator[None]:
+        """Around a request that may wait long; the worker was announced before."""
+        presence = self._present[worker_id]
+        presence.parked += 1
+        try:
+            yield
+        finally:
+            presence.parked -= 1
+            presence.seen_at, presence.unsaved = self._clock(), True
+
+    def forget(self, worker_id: str) -> None:
+        """It left."""
+        self._present.pop(worker_id, None)
+
+    def live(self) -> list[tuple[str, str, Machine]]:
+        """(id, name, machine) of every worker that is there."""
+        return [(worker_id, at.name, at.machine) for worker_id, at in self._present.items() if self._lives(at)]
+
+    def _lives(self, presence: _Presence) -> bool:
+        return presence.parked > 0 or self._clock() - presence.seen_at <= self._silence_s
+
+    def take_unsaved(self) -> list[tuple[str, float, Machine]]:
+        """What the store does not know yet, as People.workers_seen takes it; workers long gone are dropped here."""
+        unsaved = [(worker_id, at.seen_at, at.machine) for worker_id, at in self._present.items() if at.unsaved]
+        for presence in self._present.values():
+            presence.unsaved = False
+        self._present = {
+            worker_id: at
+            for worker_id, at in self._present.items()
+            if at.parked or self._clock() - at.seen_at <= 20 * self._silence_s
+        }
+        return unsaved
+
+    def view(self, record: WorkerRecord, shown_jobs: Iterable[str]) -> Worker:
+        """The worker for people; `shown_jobs` are those of its jobs that the reader may see."""
+        presence = self._present.get(record.id)
+        seen_at = max(record.last_seen_at, presence.seen_at if presence else 0.0)
+        return Worker(
+            id=record.id,
+            name=record.name,
+            machine=presence.machine if presence else record.machine,
+            state=self._state(record, presence, seen_at),
+            last_seen_at=seen_at,
+            running=list(shown_jobs),
+        )
+
+    def _state(self, record: WorkerRecord, presence: _Presence | None, seen_at: float) -> str:
+        if record.left_at and presence is None:
+            return "left"
+        lives = self._lives(presence) if presence else self._clock() - seen_at <= self._silence_s
+        if not lives:
+            return "lost"
+        return "busy" if record.running else "idle"

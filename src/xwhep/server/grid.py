@@ -1,0 +1,89 @@
+"""What the routes share: one object, made at startup, passed explicitly."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xwhep.server.auth import Authenticator, Door
+from xwhep.server.blobs import BlobFolder
+from xwhep.server.fleet import Fleet
+from xwhep.server.reaper import Reaper, welcome_back
+from xwhep.server.scheduler import AppCatalogue, Dispatcher, JobWatchers, connect_changes
+from xwhep.server.settings import Settings
+from xwhep.server.store.protocol import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secrets:
+    """What the state folder holds besides the database. `repr` shows none of it."""
+
+    ca_pem: str
+    join_token: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    settings: Settings
+    secrets: Secrets
+    store: Store
+    blobs: BlobFolder
+    auth: Authenticator
+    door: Door
+    fleet: Fleet
+    catalogue: AppCatalogue
+    dispatcher: Dispatcher
+    watchers: JobWatchers
+    clock: Callable[[], float]
+    stopping: asyncio.Event
+
+    async def open(self) -> None:
+        """Before the first request."""
+        self.blobs.prepare()
+        await self.store.open()
+        self.store.on_change(lambda changes: connect_changes(changes, self.dispatcher, self.watchers))
+        await self.catalogue.load(self.store)
+        await welcome_back(self.settings, self.store, self.clock())
+
+    def release_waiting(self) -> None:
+        """Let every long-poll answer now."""
+        self.stopping.set()
+        self.dispatcher.stop()
+        self.watchers.stop()
+
+    async def close(self) -> None:
+        """After the last request."""
+        await self.reaper().save_fleet()
+        await self.store.close()
+
+    def reaper(self) -> Reaper:
+        return Reaper(
+            settings=self.settings,
+            store=self.store,
+            fleet=self.fleet,
+            catalogue=self.catalogue,
+            dispatcher=self.dispatcher,
+            clock=self.clock,
+        )
+
+
+def make_grid(settings: Settings, secrets: Secrets, store: Store, clock: Callable[[], float] = time.time) -> Grid:
+    """Everything of one server; nothing runs before `open`."""
+    catalogue = AppCatalogue()
+    return Grid(
+        settings=settings,
+        secrets=secrets,
+        store=store,
+        blobs=BlobFolder(Path(settings.state), settings.disk_reserve_bytes),
+        auth=Authenticator(store, clock),
+        door=Door(store, settings.session_hours * 3600, clock),
+        fleet=Fleet(settings.lease_seconds, clock),
+        catalogue=catalogue,
+        dispatcher=Dispatcher(catalogue),
+        watchers=JobWatchers(),
+        clock=clock,
+        stopping=asyncio.Event(),
+    )

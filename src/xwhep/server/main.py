@@ -1,0 +1,168 @@
+"""The command xwhep-server: reads what was typed, and is the one place where failures become exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from xwhep.common.errors import InvalidRequest, UsageError, XwhepError
+from xwhep.common.join import JoinLine, normal_address
+from xwhep.common.trust import fingerprint
+from xwhep.common.version import VERSION
+from xwhep.server.checks import LOGIN
+from xwhep.server.identity import MAX_PASSWORD, MIN_PASSWORD, USER_TOKEN, hash_password, new_token, token_hash
+from xwhep.server.settings import Settings, add_flags, load_settings
+from xwhep.server.state import ADMIN, StateFolder, explained
+from xwhep.server.store.records import Account
+from xwhep.server.store.sqlite_database import transaction
+from xwhep.server.store.sqlite_people import add_session, add_user, find_account, list_users
+
+INTERRUPTED = 130
+STATE_FLAGS = frozenset({"state"})
+JOIN_FLAGS = frozenset({"state", "name", "listen", "session_hours"})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, or that of the error's class."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        settings = load_settings(vars(arguments), os.environ)
+        code: int = arguments.command(settings, arguments)
+    except XwhepError as error:
+        print(f"xwhep-server: {error}", file=sys.stderr)  # noqa: T201
+        if error.next_step:
+            print(f"  {error.next_step}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its exit
+        return 1
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="xwhep-server", description="The server of a volunteer computing grid.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="serve until stopped", description="Serve until SIGTERM or Ctrl-C.")
+    add_flags(run)
+    run.set_defaults(command=_run)
+    _add_join_line(commands)
+    _add_user(commands)
+    version = commands.add_parser("version", help="print the version")
+    version.set_defaults(command=_version)
+    return parser
+
+
+def _add_join_line(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    join = commands.add_parser(
+        "join-line",
+        help="print the line that connects a worker or client",
+        description="Print one line of shell to paste on another machine. It holds a secret: paste it, do not mail it.",
+    )
+    join.add_argument("role", choices=("worker", "client"))
+    join.add_argument("--address", metavar="HOST[:PORT]", help="where that machine reaches this server")
+    add_flags(join, JOIN_FLAGS)
+    join.set_defaults(command=_join_line)
+
+
+def _add_user(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    user = commands.add_parser("user", help="add or list users")
+    actions = user.add_subparsers(required=True, metavar="ACTION")
+    add = actions.add_parser(
+        "add", help="make a user", description="Make a user; the password is the first line of standard input."
+    )
+    add.add_argument("login", metavar="NAME")
+    add.add_argument("--admin", action="store_true", help="may see and change everything")
+    add_flags(add, STATE_FLAGS)
+    add.set_defaults(command=_add_user_command)
+    listing = actions.add_parser("list", help="list users")
+    add_flags(listing, STATE_FLAGS)
+    listing.set_defaults(command=_list_users)
+
+
+def _run(settings: Settings, arguments: argparse.Namespace) -> int:
+    from xwhep.server.serving import run_server  # noqa: PLC0415 - the other commands start faster without it
+
+    return run_server(settings)
+
+
+def _version(settings: Settings, arguments: argparse.Namespace) -> int:
+    print(f"xwhep-server {VERSION}")  # noqa: T201
+    return 0
+
+
+def _join_line(settings: Settings, arguments: argparse.Namespace) -> int:
+    folder = StateFolder(path=settings.state)
+    address = normal_address(arguments.address or _default_address(settings))
+    with explained(settings.state):
+        pem = folder.authority.ca_pem.read_text("ascii")
+    if arguments.role == "worker":
+        token, receiver = folder.read_secret(folder.join_token), "xwhep-worker join"
+    else:
+        token, receiver = _client_token(folder, settings), "xw login"
+    line = JoinLine(address=address, fingerprint=fingerprint(pem), token=token)
+    print(f"echo '{line}' | {receiver}")  # noqa: T201
+    return 0
+
+
+def _default_address(settings: Settings) -> str:
+    host = settings.name[0] if settings.name else socket.gethostname()
+    return f"[{host}]:{settings.listen[1]}" if ":" in host else f"{host}:{settings.listen[1]}"
+
+
+def _client_token(folder: StateFolder, settings: Settings) -> str:
+    """A session of the administrator, made beside the running server; only its hash is stored."""
+    token = new_token(USER_TOKEN)
+    with explained(settings.state), transaction(_existing_database(folder)) as tx:
+        if find_account(tx, ADMIN) is None:
+            raise UsageError(f"there is no user {ADMIN} in {folder.path}", "run: xwhep-server user list")
+        add_session(tx, (token_hash(token), ADMIN, time.time() + settings.session_hours * 3600))
+    return token
+
+
+def _existing_database(folder: StateFolder) -> Path:
+    folder.database.stat()  # SQLite would make an empty one
+    return folder.database
+
+
+def _add_user_command(settings: Settings, arguments: argparse.Namespace) -> int:
+    folder = StateFolder(path=settings.state)
+    if not LOGIN.fullmatch(arguments.login):
+        raise UsageError(f"{arguments.login!r} cannot be a login", "use letters, digits and . _ @ + -, 64 at most")
+    password = _read_password()
+    account = Account(
+        login=arguments.login, role="admin" if arguments.admin else "user", password_hash=hash_password(password)
+    )
+    with explained(settings.state), transaction(_existing_database(folder)) as tx:
+        add_user(tx, account)
+    print(f"made {account.role} {account.login}")  # noqa: T201
+    return 0
+
+
+def _read_password() -> str:
+    password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        raise InvalidRequest(
+            f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} characters", "give it as the first line of standard input"
+        )
+    return password
+
+
+def _list_users(settings: Settings, arguments: argparse.Namespace) -> int:
+    folder = StateFolder(path=settings.state)
+    with explained(settings.state), transaction(_existing_database(folder)) as tx:
+        users = list_users(tx)
+    for user in users:  # after the transaction: a slow reader of our output must not hold the database
+        print(f"{user.login}\t{user.role}")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+-- Apps, data, and who may read which blob.
+
+-- name: app_add
+-- A new app.
+INSERT INTO apps (id, name, owner, shared, binaries, created_at)
+VALUES (:id, :name, :owner, :shared, :binaries, :now);
+
+-- name: app_change
+-- Other binaries, or another shared asset, for an app that exists.
+UPDATE apps SET shared = :shared, binaries = :binaries WHERE id = :id;
+
+-- name: app_by_name
+-- One app.
+SELECT id, name, owner, shared, binaries, created_at FROM apps WHERE name = :name;
+
+-- name: app_list
+-- Every app, by name.
+SELECT id, name, owner, shared, binaries, created_at FROM apps ORDER BY name;
+
+-- name: app_blob_forget
+-- Drop what an app named, before its new binaries are noted.
+DELETE FROM app_blobs WHERE app_id = :app_id;
+
+-- name: app_blob_note
+-- An app names a blob.
+INSERT OR IGNORE INTO app_blobs (sha256, app_id) VALUES (:sha256, :app_id);
+
+-- name: datum_add
+-- A new name for a blob.
+INSERT INTO data (id, owner, name, sha256, size, created_at) VALUES (:id, :owner, :name, :sha256, :size, :now);
+
+-- name: datum_by_name
+-- An owner's datum of that name.
+SELECT id, owner, name, sha256, size, created_at FROM data WHERE owner = :owner AND name = :name;
+
+-- name: datum_by_id
+-- The datum with that id, whoever owns it.
+SELECT id, owner, name, sha256, size, created_at FROM data WHERE id = :id;
+
+-- name: datum_list
+-- The data of one owner, or of all when owner is ''; by name.
+SELECT id, owner, name, sha256, size, created_at FROM data
+WHERE :owner = '' OR owner = :owner ORDER BY name, id;
+
+-- name: blob_hold
+-- Someone uploaded a blob's content.
+INSERT OR IGNORE INTO blob_holders (sha256, holder) VALUES (:sha256, :holder);
+
+-- name: blob_held
+-- Whether someone uploaded a blob's content.
+SELECT 1 AS held FROM blob_holders WHERE sha256 = :sha256 AND holder = :holder;
+
+-- name: blob_of_user
+-- Whether a datum, app or job of a user names a blob.
+SELECT EXISTS (SELECT 1 FROM data WHERE sha256 = :sha256 AND owner = :login)
+    OR EXISTS (SELECT 1 FROM app_blobs b JOIN apps a ON a.id = b.app_id WHERE b.sha256 = :sha256 AND a.owner = :login)
+    OR EXISTS (SELECT 1 FROM job_blobs b JOIN jobs j ON j.id = b.job_id WHERE b.sha256 = :sha256 AND j.owner = :login)
+    AS allowed;
+
+-- name: blob_of_worker
+-- Whether a job that is leased to a worker needs a blob: its input, or its app's binary.
+SELECT EXISTS (SELECT 1 FROM jobs j JOIN job_blobs b ON b.job_id = j.id
+               WHERE j.worker_id = :worker_id AND j.state = 'running' AND b.sha256 = :sha256 AND b.direction = 'in')
+    OR EXISTS (SELECT 1 FROM jobs j JOIN app_blobs b ON b.app_id = j.app_id
+               WHERE j.worker_id = :worker_id AND j.state = 'running' AND b.sha256 = :sha256)
+    AS allowed;

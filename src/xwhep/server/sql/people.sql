@@ -1,0 +1,51 @@
+-- Users, their sessions, and workers.
+
+-- name: user_add
+-- A new login.
+INSERT INTO users (login, role, password_hash, created_at) VALUES (:login, :role, :password_hash, :now);
+
+-- name: user_get
+-- One account, with what its password is checked against.
+SELECT login, role, password_hash FROM users WHERE login = :login;
+
+-- name: user_list
+-- Every account, by login.
+SELECT login, role FROM users ORDER BY login;
+
+-- name: session_add
+-- A token that acts for a login until it expires.
+INSERT INTO sessions (token_hash, login, expires_at) VALUES (:token_hash, :login, :expires_at);
+
+-- name: session_get
+-- The account a token acts for, unless it has expired.
+SELECT u.login, u.role, s.expires_at
+FROM sessions s JOIN users u ON u.login = s.login
+WHERE s.token_hash = :token_hash AND s.expires_at > :now;
+
+-- name: session_expire
+-- Forget the tokens that no longer act for anyone.
+DELETE FROM sessions WHERE expires_at <= :now;
+
+-- name: worker_add
+-- A newly enrolled worker.
+INSERT INTO workers (id, name, token_hash, machine, enrolled_at, last_seen_at)
+VALUES (:id, :name, :token_hash, :machine, :now, :now);
+
+-- name: worker_by_token
+-- The worker a token belongs to.
+SELECT id, name FROM workers WHERE token_hash = :token_hash;
+
+-- name: worker_list
+-- Every worker, with the ids of the jobs leased to it as a JSON list of [id, owner].
+SELECT w.id, w.name, w.machine, w.last_seen_at, w.left_at,
+       (SELECT json_group_array(json_array(j.id, j.owner)) FROM jobs j
+        WHERE j.worker_id = w.id AND j.state = 'running') AS running
+FROM workers w ORDER BY w.name, w.id;
+
+-- name: worker_seen
+-- A worker was heard of; whoever comes back has not left.
+UPDATE workers SET last_seen_at = :seen_at, machine = :machine, left_at = 0 WHERE id = :id;
+
+-- name: worker_left
+-- A worker stops in good order.
+UPDATE workers SET left_at = :now, last_seen_at = :now WHERE id = :id;

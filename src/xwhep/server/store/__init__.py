@@ -1,0 +1,1 @@
+"""What the server must not forget, behind one interface: protocol.py says what, sqlite*.py how."""

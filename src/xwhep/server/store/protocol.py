@@ -1,0 +1,130 @@
+"""The store's interface. Every write is atomic and durable when its call returns; a refused one changes nothing.
+
+Times are UTC seconds since 1970. Methods raise the classes of xwhep.common.errors: NotFound, Conflict, DiskFull.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from xwhep.common.wire import App, AppSpec, Datum, DatumSpec, Job, JobState, Machine, User
+from xwhep.server.store.records import (
+    Account,
+    Attempt,
+    Change,
+    Delivery,
+    Expired,
+    LeasedJob,
+    LeaseWish,
+    LossRule,
+    NewJob,
+    NewWorker,
+    SessionRecord,
+    WorkerRecord,
+)
+
+
+class People(Protocol):
+    async def add_user(self, account: Account) -> None:
+        """Raises: Conflict: the login is taken."""
+
+    async def account(self, login: str) -> Account | None: ...
+
+    async def users(self) -> list[User]: ...
+
+    async def add_session(self, token_hash: str, login: str, expires_at: float) -> None: ...
+
+    async def session(self, token_hash: str) -> SessionRecord | None:
+        """None when unknown or expired."""
+
+    async def enrol(self, worker: NewWorker) -> None: ...
+
+    async def worker_name(self, token_hash: str) -> tuple[str, str] | None:
+        """(id, name) of the worker with that token."""
+
+    async def workers(self) -> list[WorkerRecord]: ...
+
+    async def workers_seen(self, seen: Sequence[tuple[str, float, Machine]]) -> None:
+        """Notes (worker id, when, what it said of itself)."""
+
+    async def worker_left(self, worker_id: str, handed_back: Sequence[Attempt]) -> list[Attempt]:
+        """The worker stops; its attempts that it hands back are pending again. Returns those that were."""
+
+
+class Assets(Protocol):
+    async def save_app(self, owner: str, spec: AppSpec) -> App:
+        """A new app, or for one that exists: the spec's binaries join or replace those of the same os and arch;
+        a shared asset replaces everything. Who may do that is the caller's question."""
+
+    async def app(self, name: str) -> App | None: ...
+
+    async def apps(self) -> list[App]: ...
+
+    async def add_datum(self, owner: str, spec: DatumSpec) -> Datum:
+        """Registering the same content under the same name again returns the first. Raises: Conflict: other content."""
+
+    async def datum(self, owner: str, name_or_id: str) -> Datum | None:
+        """The owner's datum of that name, else the datum with that id, whoever owns it."""
+
+    async def data(self, owner: str) -> list[Datum]:
+        """Those of `owner`, or all when it is empty."""
+
+    async def hold_blob(self, sha256: str, holder: str) -> None: ...
+
+    async def holds_blob(self, sha256: str, holder: str) -> bool: ...
+
+    async def user_names_blob(self, sha256: str, login: str) -> bool: ...
+
+    async def worker_needs_blob(self, sha256: str, worker_id: str) -> bool: ...
+
+
+class Jobs(Protocol):
+    async def submit(self, new: NewJob) -> Job: ...
+
+    async def job(self, job_id: str) -> Job | None: ...
+
+    async def jobs(self, owner: str, state: JobState | None, limit: int) -> list[Job]:
+        """Newest first; of everyone when `owner` is empty."""
+
+    async def cancel(self, job_id: str) -> Job:
+        """Raises: NotFound; Conflict: it has ended."""
+
+    async def delete(self, job_id: str) -> None:
+        """Raises: NotFound; Conflict: it has not ended."""
+
+    async def lease(self, wish: LeaseWish) -> LeasedJob | None: ...
+
+    async def renew(self, attempts: Sequence[Attempt], until: float) -> list[Attempt]:
+        """Returns those that are no longer the worker's."""
+
+    async def finish(self, delivery: Delivery) -> Job:
+        """The same result delivered again changes nothing and is fine. Raises: Conflict: the attempt is stale."""
+
+    async def extend_leases(self, until: float) -> int: ...
+
+    async def expired(self, limit: int) -> list[Expired]: ...
+
+    async def lose(self, expired: Expired, rule: LossRule) -> Job | None:
+        """None when the lease was renewed or the job ended meanwhile."""
+
+    async def app_waits(self, app_id: str) -> bool:
+        """Whether a job of that app is pending."""
+
+
+class Store(Protocol):
+    @property
+    def people(self) -> People: ...
+
+    @property
+    def assets(self) -> Assets: ...
+
+    @property
+    def jobs(self) -> Jobs: ...
+
+    def on_change(self, listener: Callable[[list[Change]], None]) -> None:
+        """`listener` is called on the event loop after every commit that changed jobs."""
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,117 @@
+"""Apps, data and rights to blobs in SQLite."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+
+import msgspec
+
+from xwhep.common.errors import Conflict
+from xwhep.common.wire import App, AppSpec, Binary, Datum, DatumSpec
+from xwhep.server.store.sqlite_database import Database, Tx
+
+
+def _app(row: sqlite3.Row) -> App:
+    return App(
+        id=row["id"],
+        name=row["name"],
+        owner=row["owner"],
+        shared=row["shared"],
+        binaries=msgspec.json.decode(row["binaries"], type=list[Binary]),
+        created_at=row["created_at"],
+    )
+
+
+def _merged(old: list[Binary], new: list[Binary]) -> list[Binary]:
+    by_machine = {(binary.os, binary.arch): binary for binary in [*old, *new]}
+    return [by_machine[machine] for machine in sorted(by_machine)]
+
+
+def _save_app(tx: Tx, owner: str, spec: AppSpec) -> App:
+    row = tx.one("app_by_name", name=spec.name)
+    app_id = row["id"] if row else secrets.token_hex(8)
+    binaries = [] if spec.shared else _merged(_app(row).binaries if row else [], spec.binaries)
+    fields = {"id": app_id, "shared": spec.shared, "binaries": msgspec.json.encode(binaries).decode()}
+    if row:
+        tx.run("app_change", **fields)
+    else:
+        tx.run("app_add", name=spec.name, owner=owner, now=tx.now, **fields)
+    tx.run("app_blob_forget", app_id=app_id)
+    for binary in binaries:
+        tx.run("app_blob_note", sha256=binary.sha256, app_id=app_id)
+    saved = tx.one("app_by_name", name=spec.name)
+    assert saved is not None  # noqa: S101 - written above, in this transaction
+    return _app(saved)
+
+
+def _find_app(tx: Tx, name: str) -> App | None:
+    row = tx.one("app_by_name", name=name)
+    return _app(row) if row else None
+
+
+def _datum(row: sqlite3.Row) -> Datum:
+    return Datum(**dict(row))
+
+
+def _add_datum(tx: Tx, owner: str, spec: DatumSpec) -> Datum:
+    row = tx.one("datum_by_name", owner=owner, name=spec.name)
+    if row is not None:
+        if row["sha256"] != spec.sha256:
+            raise Conflict(f"you have a datum {spec.name} with other content", "choose another name")
+        return _datum(row)
+    datum = Datum(
+        id=secrets.token_hex(8), owner=owner, name=spec.name, sha256=spec.sha256, size=spec.size, created_at=tx.now
+    )
+    tx.run(
+        "datum_add",
+        id=datum.id,
+        owner=owner,
+        name=datum.name,
+        sha256=datum.sha256,
+        size=datum.size,
+        now=datum.created_at,
+    )
+    return datum
+
+
+def _find_datum(tx: Tx, owner: str, name_or_id: str) -> Datum | None:
+    row = tx.one("datum_by_name", owner=owner, name=name_or_id) or tx.one("datum_by_id", id=name_or_id)
+    return _datum(row) if row else None
+
+
+class SqliteAssets:
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def save_app(self, owner: str, spec: AppSpec) -> App:
+        return await self._db.write(lambda tx: _save_app(tx, owner, spec))
+
+    async def app(self, name: str) -> App | None:
+        return self._db.read(lambda tx: _find_app(tx, name))
+
+    async def apps(self) -> list[App]:
+        return await self._db.scan(lambda tx: [_app(row) for row in tx.all("app_list")])
+
+    async def add_datum(self, owner: str, spec: DatumSpec) -> Datum:
+        return await self._db.write(lambda tx: _add_datum(tx, owner, spec))
+
+    async def datum(self, owner: str, name_or_id: str) -> Datum | None:
+        return self._db.read(lambda tx: _find_datum(tx, owner, name_or_id))
+
+    async def data(self, owner: str) -> list[Datum]:
+        return await self._db.scan(lambda tx: [_datum(row) for row in tx.all("datum_list", owner=owner)])
+
+    async def hold_blob(self, sha256: str, holder: str) -> None:
+        await self._db.write(lambda tx: tx.run("blob_hold", sha256=sha256, holder=holder))
+
+    async def holds_blob(self, sha256: str, holder: str) -> bool:
+        return self._db.read(lambda tx: tx.one("blob_held", sha256=sha256, holder=holder)) is not None
+
+    async def user_names_blob(self, sha256: str, login: str) -> bool:
+        row = self._db.read(lambda tx: tx.one("blob_of_user", sha256=sha256, login=login))
+        return row is not None and bool(row["allowed"])
+
+    async def worker_needs_blob(self, sha256: str, worker_id: str) -> bool:
+        row = self._db.read(lambda tx: tx.one("blob_of_worker", sha256=sha256, worker_id=worker_id))
+        return row is not None and bool(row["allowed"])

@@ -1,0 +1,46 @@
+"""A whole build, and a private docker daemon: made once, shared by the tests."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from clones import REPOSITORY, Clone
+from daemon import private_dockerd
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """A clone in which `scripts/doit build` ran to its end; its root file systems come from this checkout's store."""
+    folder = tmp_path_factory.mktemp("whole") / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(folder)], check=True)
+    clone = Clone(folder=folder)
+    for kept in ("base", "base_image"):
+        source = REPOSITORY / "_build" / kept
+        if source.is_dir():  # else the clone makes them: slower, not wrong
+            shutil.copytree(source, clone.store / kept)
+    before = stored_images()
+    try:
+        clone.doit("build")
+        yield clone
+    finally:
+        made = stored_images() - before
+        if made:
+            subprocess.run(["buildah", "rmi", "--force", *made], check=False, capture_output=True)
+
+
+def stored_images() -> set[str]:
+    """Ids of all images in buildah's and podman's storage."""
+    argv = ["buildah", "images", "--all", "--quiet", "--no-trunc"]
+    return set(subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split())
+
+
+@pytest.fixture(scope="session")
+def docker_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("dockerd")
+    with private_dockerd(folder) as address:
+        yield address
+    shutil.rmtree(folder, ignore_errors=True)
