@@ -84,6 +84,10 @@ class Grid:
         self.changed = threading.Condition(threading.RLock())
         self.on_submit: Callable[[wire.Job], None] = lambda job: None
         self.cut_downloads_after: int | None = None  # bytes of one blob answer, then the connection breaks
+        self.stall_downloads_after: int | None = None  # then nothing comes, and nothing breaks
+        self.sent_bytes = 0  # of blobs
+        self.must_prove = False  # only who has uploaded a blob may name it
+        self.proved: set[str] = set()
         self.overrides: dict[str, tuple[int, bytes]] = {}  # "METHOD /path" -> status and body
         self.tokens = {TOKEN}
         self.port = 0
@@ -239,8 +243,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         spec = msgspec.json.decode(body, type=spec_type)
         table = getattr(self.grid, kind)
         for part in getattr(spec, "binaries", [spec] if kind == "data" else []):
-            if part.sha256 not in self.grid.blobs:
-                raise errors.InvalidRequest("upload the blob first")
+            if part.sha256 not in (self.grid.proved if self.grid.must_prove else self.grid.blobs):
+                raise errors.NotFound("the blob is not uploaded yet")
         if spec.name in table:
             raise errors.Conflict(f"the name {spec.name} is taken")
         one = full(id=f"{kind[0]}{len(table):031x}", owner=LOGIN, created_at=1.7e9, **msgspec.structs.asdict(spec))
@@ -292,6 +296,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 raise errors.InvalidRequest("the bytes are not of that hash")
             status = 200 if digest in self.grid.blobs else 201
             self.grid.blobs[digest] = content
+            self.grid.proved.add(digest)
             self.answer(status, b"")
             return
         if digest not in self.grid.blobs:
@@ -299,19 +304,26 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content = self.grid.blobs[digest]
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         start = int(asked[1]) if asked else 0
-        cut = self.grid.cut_downloads_after
-        if cut is not None and self.command == "GET" and len(content) - start > cut:
-            self.send_response(206 if asked else 200)
-            self.send_header("Content-Length", str(len(content) - start))
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-            self.end_headers()
-            self.wfile.write(content[start : start + cut])
-            self.wfile.flush()
-            self.close_connection = True
-        elif asked:
-            self.answer(206, content[start:], Content_Range=f"bytes {start}-{len(content) - 1}/{len(content)}")
-        else:
+        if self.command == "HEAD":
             self.answer(200, content)
+            return
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        if asked:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.end_headers()
+        self.send_part(content[start:])
+
+    def send_part(self, content: bytes) -> None:
+        grid, limits = self.grid, (self.grid.cut_downloads_after, self.grid.stall_downloads_after)
+        limit = min([len(content), *(limit for limit in limits if limit is not None)])
+        self.wfile.write(content[:limit])
+        self.wfile.flush()
+        grid.sent_bytes += limit
+        if limit < len(content):
+            self.close_connection = True
+            while grid.stall_downloads_after and not grid.stopped:
+                time.sleep(0.02)
 
 
 @dataclasses.dataclass(frozen=True)
