@@ -13,7 +13,6 @@ import os
 import platform
 import resource
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -25,6 +24,7 @@ from xwhep_packaging import command
 from xwhep_packaging.command import Command
 from xwhep_packaging.errors import EngineError
 from xwhep_packaging.settings import Settings
+from xwhep_packaging.temporary import temporary_folder
 
 DOCKER_SOCKET = "/var/run/docker.sock"
 PING_TIMEOUT_S = 5.0
@@ -117,8 +117,8 @@ class DockerEngine:
         import docker  # noqa: PLC0415 - 0.2 s, paid only when an image is handed over
         import docker.errors  # noqa: PLC0415
 
-        with tempfile.TemporaryDirectory(prefix="xwhep-image-") as folder:
-            archive = Path(folder) / "image.tar"
+        with temporary_folder("image") as folder:
+            archive = folder / "image.tar"
             argv = ["buildah", "push", digest, f"docker-archive:{archive}"]
             command.run(Command(argv=argv, log=log, error=EngineError, next_step="check the disk"))
             try:
@@ -156,8 +156,8 @@ class PodmanEngine:
     def serving(self, log: Path) -> Iterator[str]:
         """podman's own service on a private socket, with the settings that this machine was found to need."""
         configuration = self._configuration(log)
-        with tempfile.TemporaryDirectory(prefix="xwhep-podman-") as folder:
-            path = Path(folder) / "podman.sock"
+        with temporary_folder("podman") as folder:
+            path = folder / "podman.sock"
             address = f"unix://{path}"
             argv = ["podman", "system", "service", "--time=0", address]
             environment = {"CONTAINERS_CONF": str(configuration)} if configuration else {}
@@ -228,7 +228,7 @@ def _container_starts(configuration: Path, log: Path) -> bool:
     images = stored_images()
     if not images:
         raise EngineError("podman has no image to try", next_step="doit images")
-    argv = ["podman", "run", "--rm", "--network=none", "--entrypoint=/bin/true", images[-1]]
+    argv = ["podman", "run", "--rm", "--network=none", "--image-volume=ignore", "--entrypoint=/bin/true", images[-1]]
     tried = Command(argv=argv, env={"CONTAINERS_CONF": str(configuration)}, log=log, timeout_s=60)
     return command.run(tried, check=False).returncode == 0
 

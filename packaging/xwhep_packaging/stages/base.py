@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +19,7 @@ from xwhep_packaging.command import Command
 from xwhep_packaging.errors import BaseError, NetworkError, SettingsError
 from xwhep_packaging.settings import RootFs, Settings
 from xwhep_packaging.store import Draft, Recipe
+from xwhep_packaging.temporary import temporary_folder
 
 STAGE = "base"
 TARBALL = "root.tar"
@@ -158,7 +157,8 @@ def make_base(settings: Settings, kind: str, draft: Draft) -> None:
     """
     rootfs = settings.chroot if kind == "chroot" else settings.base
     tarball = draft.folder / TARBALL
-    with _temporary_folder() as folder:
+    with temporary_folder("base", _roomy_place()) as folder:
+        folder.chmod(0o755)  # mmdebstrap's unprivileged apt user must be able to enter
         made = command.run(
             Command(
                 argv=mmdebstrap_command(settings, rootfs, tarball),
@@ -196,11 +196,6 @@ def _installed_packages(tarball: Path) -> list[str]:
     return sorted("\t".join((f["Package"], f["Version"], f["Architecture"])) for f in fields if f)
 
 
-@contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    """On tmpfs when it has room: dpkg's many small writes take a third of the time there."""
-    roomy = TMPFS.is_dir() and shutil.disk_usage(TMPFS).free > TMPFS_NEEDED_BYTES
-    with tempfile.TemporaryDirectory(prefix="xwhep-base-", dir=TMPFS if roomy else None) as folder:
-        path = Path(folder)
-        path.chmod(0o755)  # mmdebstrap's unprivileged apt user must be able to enter
-        yield path
+def _roomy_place() -> Path | None:
+    """tmpfs when it has room: dpkg's many small writes take a third of the time there."""
+    return TMPFS if TMPFS.is_dir() and shutil.disk_usage(TMPFS).free > TMPFS_NEEDED_BYTES else None

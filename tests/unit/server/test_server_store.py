@@ -564,7 +564,7 @@ def test_commands_write_beside_the_server_and_roll_back_on_errors(fast_folder):
     path = fast_folder / "xwhep.db"
     with transaction(path) as tx:
         tx.run("blob_hold", sha256=HASH["a"], holder="user:kept")
-    with pytest.raises(ZeroDivisionError), transaction(path) as tx:  # noqa: PT012 - it must fail after a write
+    with pytest.raises(ZeroDivisionError), transaction(path) as tx:
         tx.run("blob_hold", sha256=HASH["a"], holder="user:dropped")
         raise ZeroDivisionError
     with transaction(path) as tx:
