@@ -1,4 +1,4 @@
-"""A small grid server that speaks the wire contract over TLS, with faults on demand, and folders that jobs can reach."""
+"""A small grid server that speaks the wire contract over TLS, with faults on demand; folders that jobs can reach."""
 
 from __future__ import annotations
 
