@@ -143,7 +143,7 @@ def system_settings() -> SystemSettings:
         raise UsageError(f"{path} is wrong: {exc}", f"it may set: {', '.join(SystemSettings._fields)}") from exc
     if wrong:
         raise UsageError(f"{path} is wrong: {', '.join(wrong)} must be text", f"edit {path}")
-    pem = (path.parent / fields.authority).read_text("ascii") if fields.authority else ""
+    pem = (path.parent / fields.authority).read_text("ascii", "replace") if fields.authority else ""
     join_file = str(path.parent / fields.join_file) if fields.join_file else ""
     return SystemSettings(fields.address, pem, join_file)
 
