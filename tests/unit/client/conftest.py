@@ -73,6 +73,8 @@ def new_pki(folder: Path) -> Pki:
 class Grid:
     """What the server knows. Tests change jobs by `change` and `finish`, as a worker's messages would."""
 
+    new_pki = staticmethod(new_pki)
+
     def __init__(self, pki: Pki) -> None:
         self.pki = pki
         self.apps: dict[str, wire.App] = {}
@@ -156,11 +158,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     wbufsize = -1
     timeout = 20
 
-    @property
-    def grid(self) -> Grid:
-        return self.server.grid
-
     def setup(self) -> None:
+        self.grid = self.server.grid
         self.grid.connections += 1
         super().setup()
 
@@ -283,14 +282,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if unknown := [name for name in [spec.stdin, *spec.data] if name and name not in known]:
             raise errors.NotFound(f"no datum {unknown[0]}")
         job_id = hashlib.sha256(str(len(self.grid.jobs)).encode()).hexdigest()[:32]
-        job = wire.Job(
-            id=job_id,
-            owner=LOGIN,
-            state=wire.JobState.PENDING,
-            revision=1,
-            created_at=1.7e9,
-            **msgspec.structs.asdict(spec),
-        )
+        more = msgspec.structs.asdict(spec)
+        job = wire.Job(id=job_id, owner=LOGIN, state=wire.JobState.PENDING, revision=1, created_at=1.7e9, **more)
         self.grid.jobs[job_id] = job
         threading.Timer(0.05, self.grid.on_submit, (job,)).start()
         return job
