@@ -251,7 +251,7 @@ def test_a_folder_that_is_swapped_for_a_link_meanwhile_changes_nothing(server, g
 
 
 @pytest.mark.parametrize(("umask", "mode", "kept"), [(0o022, 0o777, 0o755), (0o077, 0o644, 0o600), (0o022, 0, 0o600)])
-def test_permissions_follow_the_umask(server, grid, tmp_path, umask, mode, kept):  # noqa: PLR0917 - fixtures
+def test_permissions_follow_the_umask(server, grid, tmp_path, umask, mode, kept):
     before = os.umask(umask)
     try:
         with Folder(tmp_path) as folder:
