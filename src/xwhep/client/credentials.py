@@ -14,7 +14,6 @@ from xwhep.common.errors import AuthenticationFailed, UsageError
 
 SESSION_FILE = "client.json"
 SYSTEM_FILE = Path("/etc/xwhep/client.toml")
-# `xwhep-server join-line` prints a whole command around it; any of the two may be pasted or saved.
 _FILE_LIMIT_BYTES = 64 * 1024
 
 

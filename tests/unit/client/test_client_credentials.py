@@ -163,9 +163,7 @@ def test_a_secret_may_come_through_a_pipe(tmp_path):
         os.close(read)
 
 
-@pytest.mark.parametrize(
-    "noise", ["{}", "\n\n {} \n", "echo '{}' | xw login\n", 'echo "{}" | xw login', "$ {}|xw login"]
-)
+@pytest.mark.parametrize("noise", ["{}", "\n\n {} \n", "echo '{}' | xw login\n"])
 def test_a_join_line_is_found_in_what_was_pasted(home, grid, noise):
     found = credentials.from_join_text(noise.format(grid.join_line))
     assert (found.address, found.token) == (grid.address, "t0ken-of-alice")
