@@ -14,7 +14,6 @@ from xwhep.common.errors import AuthenticationFailed, UsageError
 
 SESSION_FILE = "client.json"
 SYSTEM_FILE = Path("/etc/xwhep/client.toml")
-# `xwhep-server join-line` prints a whole command around it; any of the two may be pasted or saved.
 _FILE_LIMIT_BYTES = 64 * 1024
 
 
@@ -140,7 +139,7 @@ def system_settings() -> SystemSettings:
         raise UsageError(f"{path} is wrong: {exc}", f"it may set: {', '.join(SystemSettings._fields)}") from exc
     if wrong:
         raise UsageError(f"{path} is wrong: {', '.join(wrong)} must be text", f"edit {path}")
-    pem = (path.parent / fields.authority).read_text("ascii") if fields.authority else ""
+    pem = (path.parent / fields.authority).read_text("ascii", "replace") if fields.authority else ""
     join_file = str(path.parent / fields.join_file) if fields.join_file else ""
     return SystemSettings(fields.address, pem, join_file)
 

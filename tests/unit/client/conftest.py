@@ -73,6 +73,8 @@ def new_pki(folder: Path) -> Pki:
 class Grid:
     """What the server knows. Tests change jobs by `change` and `finish`, as a worker's messages would."""
 
+    new_pki = staticmethod(new_pki)
+
     def __init__(self, pki: Pki) -> None:
         self.pki = pki
         self.apps: dict[str, wire.App] = {}
@@ -86,12 +88,13 @@ class Grid:
         self.cut_downloads_after: int | None = None  # bytes of one blob answer, then the connection breaks
         self.stall_downloads_after: int | None = None  # then nothing comes, and nothing breaks
         self.sent_bytes = 0  # of blobs
+        self.connections = 0
         self.must_prove = False  # only who has uploaded a blob may name it
         self.proved: set[str] = set()
         self.overrides: dict[str, tuple[int, bytes]] = {}  # "METHOD /path" -> status and body
         self.tokens = {TOKEN}
         self.port = 0
-        self._http: http.server.ThreadingHTTPServer | None = None
+        self.current: http.server.ThreadingHTTPServer | None = None
 
     @property
     def address(self) -> str:
@@ -102,27 +105,23 @@ class Grid:
         return str(JoinLine(address=self.address, fingerprint=trust.fingerprint(self.pki.authority), token=TOKEN))
 
     def start(self, host: str = "127.0.0.1") -> None:
-        self._http = http.server.ThreadingHTTPServer((host, self.port), Handler)
-        self._http.daemon_threads = True
-        self._http.grid = self
+        self.current = http.server.ThreadingHTTPServer((host, self.port), Handler)
+        self.current.daemon_threads = True
+        self.current.grid = self
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.load_cert_chain(self.pki.server_file)
-        self._http.socket = context.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
-        self.port = self._http.server_address[1]
-        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
+        self.current.socket = context.wrap_socket(self.current.socket, server_side=True, do_handshake_on_connect=False)
+        self.port = self.current.server_address[1]
+        threading.Thread(target=self.current.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
-        http_server, self._http = self._http, None
+        http_server, self.current = self.current, None
         if http_server:
             http_server.shutdown()
             http_server.server_close()
         with self.changed:
             self.changed.notify_all()
-
-    @property
-    def stopped(self) -> bool:
-        return self._http is None
 
     def add_blob(self, content: bytes) -> str:
         digest = hashlib.sha256(content).hexdigest()
@@ -159,15 +158,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
     wbufsize = -1
     timeout = 20
 
-    @property
-    def grid(self) -> Grid:
-        return self.server.grid
+    def setup(self) -> None:
+        self.grid = self.server.grid
+        self.grid.connections += 1
+        super().setup()
 
     def log_message(self, *_: object) -> None:
         pass
 
     def serve(self) -> None:
-        if self.grid.stopped:  # a kept-alive connection of a server that has "died"
+        if self.grid.current is not self.server:  # a kept-alive connection of a server that has "died"
             self.close_connection = True
             return
         url = urlsplit(self.path)
@@ -264,9 +264,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 del grid.jobs[rest[0]]
                 return None
             seen, until = int(self.query.get("seen", -1)), time.monotonic() + float(self.query.get("wait", 0))
-            while grid.jobs[rest[0]].revision <= seen and time.monotonic() < until and not grid.stopped:
+            while grid.jobs[rest[0]].revision <= seen and time.monotonic() < until and grid.current:
                 grid.changed.wait(until - time.monotonic())
-            if grid.stopped:
+            if not grid.current:
                 raise errors.ConnectionFailed("the server is stopping")
             return grid.jobs[rest[0]]
 
@@ -282,8 +282,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if unknown := [name for name in [spec.stdin, *spec.data] if name and name not in known]:
             raise errors.NotFound(f"no datum {unknown[0]}")
         job_id = hashlib.sha256(str(len(self.grid.jobs)).encode()).hexdigest()[:32]
-        fields = msgspec.structs.asdict(spec)
-        job = wire.Job(id=job_id, owner=LOGIN, state=wire.JobState.PENDING, revision=1, created_at=1.7e9, **fields)
+        more = msgspec.structs.asdict(spec)
+        job = wire.Job(id=job_id, owner=LOGIN, state=wire.JobState.PENDING, revision=1, created_at=1.7e9, **more)
         self.grid.jobs[job_id] = job
         threading.Timer(0.05, self.grid.on_submit, (job,)).start()
         return job
@@ -322,7 +322,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         grid.sent_bytes += limit
         if limit < len(content):
             self.close_connection = True
-            while grid.stall_downloads_after and not grid.stopped:
+            while grid.stall_downloads_after and grid.current:
                 time.sleep(0.02)
 
 

@@ -1,24 +1,20 @@
 """The names of earlier releases: what they typed then is what `xw` does now."""
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from xwhep.client import names
 from xwhep.common import errors
 
-NAMES = [
-    "xwsendapp",
-    "xwapps",
-    "xwsenddata",
-    "xwdatas",
-    "xwsubmit",
-    "xwworks",
-    "xwstatus",
-    "xwresults",
-    "xwdownload",
-    "xwworkers",
-    "xwrm",
-    "xwversion",
-]
+NAMES = sorted(name for name in vars(names) if name.startswith("xw") and callable(getattr(names, name)))
+
+
+def test_all_twelve_are_there_and_installed():
+    assert len(NAMES) == 12
+    scripts = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["scripts"]
+    assert {name: scripts.get(name) for name in NAMES} == {name: f"xwhep.client.names:{name}" for name in NAMES}
 
 
 @pytest.fixture

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xwhep.client.folder import check_together, checked_parts
+from xwhep.client.connection import Server
+from xwhep.client.credentials import Credentials
+from xwhep.client.folder import Arrival, Folder, check_together, checked_parts
+from xwhep.client.transfer import Blob
 from xwhep.common import errors, wire
 from xwhep.common.wire import ResultFile
 
@@ -201,3 +204,58 @@ def test_an_accepted_set_fits_on_a_disk(tmp_path_factory, paths):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         with (folder / path).open("x"):
             pass
+
+
+@pytest.fixture
+def server(grid):
+    with Server(Credentials(grid.address, grid.pki.authority, "t0ken-of-alice")) as one:
+        yield one
+
+
+def arrival(grid, path, content=b"new"):
+    return Arrival(path, Blob(grid.add_blob(content), len(content), path))
+
+
+def test_a_folder_in_the_way_is_never_replaced(server, grid, tmp_path):
+    (tmp_path / "name").mkdir()
+    with Folder(tmp_path, force=True) as folder, pytest.raises(errors.Conflict, match="name is there already"):
+        folder.is_there(arrival(grid, "name"))
+    assert (tmp_path / "name").is_dir()
+
+
+def test_a_file_where_a_folder_should_be(server, grid, tmp_path):
+    (tmp_path / "a").write_text("file")
+    with Folder(tmp_path, force=True) as folder, pytest.raises(errors.Conflict, match="a is not a folder"):
+        folder.fetch(server, arrival(grid, "a/b"))
+    assert (tmp_path / "a").read_text() == "file"
+
+
+def test_the_chosen_folder_may_itself_be_a_link(server, grid, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with Folder(tmp_path / "link") as folder:
+        folder.fetch(server, arrival(grid, "sub/f"))
+    assert (tmp_path / "real/sub/f").read_bytes() == b"new"
+
+
+def test_a_folder_that_is_swapped_for_a_link_meanwhile_changes_nothing(server, grid, tmp_path):
+    """The folder is held by descriptor: what its name means later does not matter."""
+    chosen, victim = tmp_path / "chosen", tmp_path / "victim"
+    victim.mkdir()
+    with Folder(chosen) as folder:
+        chosen.rename(tmp_path / "moved")
+        chosen.symlink_to(victim)
+        folder.fetch(server, arrival(grid, "f"))
+    assert tree(victim) == []
+    assert tree(tmp_path / "moved") == ["f"]
+
+
+@pytest.mark.parametrize(("umask", "mode", "kept"), [(0o022, 0o777, 0o755), (0o077, 0o644, 0o600), (0o022, 0, 0o600)])
+def test_permissions_follow_the_umask(server, grid, tmp_path, umask, mode, kept):
+    before = os.umask(umask)
+    try:
+        with Folder(tmp_path) as folder:
+            folder.fetch(server, arrival(grid, "f")._replace(mode=mode))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == kept
