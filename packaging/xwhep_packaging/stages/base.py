@@ -7,16 +7,19 @@ apt's own configuration ──> mirrors ──┐
 
 from __future__ import annotations
 
+import hashlib
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from xwhep_packaging import command
-from xwhep_packaging.artefacts import sha256_file
+from xwhep_packaging.artefacts import Output, sha256_file
 from xwhep_packaging.command import Command
 from xwhep_packaging.errors import BaseError, NetworkError, SettingsError
 from xwhep_packaging.settings import RootFs, Settings
@@ -26,6 +29,7 @@ STAGE = "base"
 TARBALL = "root.tar"
 PACKAGES = "packages.tsv"
 KINDS = ("chroot", "base")
+METAPACKAGE = "pipeline-build-dependencies"
 APT_SOURCES = Path("/etc/apt")
 TMPFS = Path("/dev/shm")  # noqa: S108 - memory, checked for room, and a private folder is made in it
 TMPFS_NEEDED_BYTES = 2 * 1024**3
@@ -142,6 +146,116 @@ def make_base(settings: Settings, kind: str, draft: Draft) -> None:
     installed = _installed_packages(tarball)
     (draft.folder / PACKAGES).write_text("".join(f"{row}\n" for row in installed))
     draft.facts.update({"kind": kind, "packages": len(installed), "epoch": FIXED_EPOCH, "size": tarball.stat().st_size})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Additions:
+    """What a derived chroot has beyond the shared one: packages by name, and dependency clauses for apt to satisfy."""
+
+    packages: tuple[str, ...] = ()
+    clauses: tuple[str, ...] = ()
+
+    @property
+    def any(self) -> bool:
+        return bool(self.packages or self.clauses)
+
+
+def derived_recipe(name: str, shared_key: str, more: Additions, tools: dict[str, str]) -> Recipe:
+    """What decides a chroot that stands on the shared one."""
+    return Recipe(
+        stage=STAGE,
+        name=name,
+        inputs={
+            "shared chroot": shared_key,
+            "packages": " ".join(more.packages),
+            "build dependencies": ", ".join(more.clauses),
+            "mmdebstrap": tools["mmdebstrap"],
+            "code": sha256_file(Path(__file__)),
+        },
+    )
+
+
+def derived_command(settings: Settings, shared: Path, repository: Path, tarball: Path) -> list[str]:
+    """Install the metapackage into the shared root. Only mmdebstrap itself calls apt: one called from a hook without the
+    right options would install into this machine."""
+    residue = " ".join(f'"$1"{path}' for path in RESIDUE)
+    return [
+        "mmdebstrap",
+        "--variant=custom",
+        f"--architectures={settings.suite.architecture}",
+        f"--include={METAPACKAGE}",
+        # sources.list is mmdebstrap's, which knows the metapackage's place; in the end it is the shared root's again.
+        f'--setup-hook=tar -C "$1" --exclude=./etc/apt/sources.list -xf {shlex.quote(str(shared))}',
+        f'--customize-hook=tar -C "$1" -xf {shlex.quote(str(shared))} ./etc/apt/sources.list',
+        f"--customize-hook=rm -rf {residue}",
+        '--customize-hook=mkdir -p "$1"/var/lib/apt/lists/partial "$1"/var/cache/apt/archives/partial',
+        settings.suite.name,
+        str(tarball),
+        *apt_lines(settings),
+        f"deb [trusted=yes] copy:{repository} ./",
+    ]
+
+
+def metapackage_control(more: Additions) -> str:
+    """A package that depends on all of it, so that apt itself resolves versions and alternatives."""
+    return (
+        f"Package: {METAPACKAGE}\nVersion: 1\nArchitecture: all\nMaintainer: pipeline <pipeline@localhost>\n"
+        f"Depends: {', '.join([*more.packages, *more.clauses])}\nDescription: what one source needs to be built\n"
+    )
+
+
+def make_derived(settings: Settings, shared: Output, more: Additions, draft: Draft) -> None:
+    """Make root.tar and packages.tsv from the shared root and `more`.
+
+    Raises:
+        NetworkError: a mirror does not answer.
+        BaseError: the suite cannot satisfy what is asked for.
+    """
+    tarball = draft.folder / TARBALL
+    with _temporary_folder() as folder:
+        repository = folder / "metapackage"
+        _write_repository(repository, metapackage_control(more), draft.log)
+        made = command.run(
+            Command(
+                argv=derived_command(settings, shared.path(TARBALL), repository, tarball),
+                env={"TMPDIR": str(folder), "SOURCE_DATE_EPOCH": str(FIXED_EPOCH)},
+                log=draft.log,
+            ),
+            check=False,
+        )
+    if made.returncode != 0:
+        raise _unsatisfied(made.stdout, draft) or _explained("chroot", made.stdout, draft.log)
+    installed = _installed_packages(tarball)
+    (draft.folder / PACKAGES).write_text("".join(f"{row}\n" for row in installed))
+    draft.facts.update({"kind": "chroot", "packages": len(installed), "epoch": FIXED_EPOCH})
+
+
+def _write_repository(folder: Path, control: str, log: Path) -> None:
+    """A flat apt repository that holds the metapackage alone."""
+    debian = folder / "tree" / "DEBIAN"
+    debian.mkdir(parents=True)
+    (debian / "control").write_text(control)
+    deb = folder / f"{METAPACKAGE}.deb"
+    command.run(
+        Command(argv=["dpkg-deb", "--root-owner-group", "--build", folder / "tree", deb], error=BaseError, log=log)
+    )
+    shutil.rmtree(folder / "tree")
+    index = f"{control}Filename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {sha256_file(deb)}\n\n"
+    (folder / "Packages").write_text(index)
+    digest = f" {hashlib.sha256(index.encode()).hexdigest()} {len(index)} Packages"
+    (folder / "Release").write_text(f"Date: Wed, 01 Jan 2025 00:00:00 +0000\nSHA256:\n{digest}\n")
+
+
+def _unsatisfied(output: str, draft: Draft) -> BaseError | None:
+    found = re.search(rf"{METAPACKAGE} : (Depends: .*(?:\n +Depends: .*)*)", output)
+    if found is None:
+        return None
+    return BaseError(
+        "the suite cannot give what the build asks for",
+        cause="\n".join(line.strip() for line in found[1].splitlines()),
+        next_step="correct Build-Depends in debian/control or build_packages in the pipeline file",
+        log=draft.log,
+    )
 
 
 def _explained(kind: str, output: str, log: Path) -> BaseError | NetworkError:
