@@ -59,7 +59,7 @@ class Commit:
 
     `sha` is what was asked for. `shipped_sha` and `epoch` (UTC seconds) are those of the last commit that touched what
     ships, `content` is a digest of what ships alone, `tag` the version tag that covers it (may be empty). `released`: no
-    commit but a published archive, which has its own version; `repository` is then the archive, the hashes are its sha256.
+    commit but a published archive with a version of its own; `repository` is then the archive, both hashes its sha256.
     """
 
     repository: Path

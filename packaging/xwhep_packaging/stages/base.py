@@ -176,8 +176,8 @@ def derived_recipe(name: str, shared_key: str, more: Additions, tools: dict[str,
 
 
 def derived_command(settings: Settings, shared: Path, repository: Path, tarball: Path) -> list[str]:
-    """Install the metapackage into the shared root. Only mmdebstrap itself calls apt: one called from a hook without the
-    right options would install into this machine."""
+    """Install the metapackage into the shared root. Only mmdebstrap itself calls apt: one called from a hook without
+    the right options would install into this machine."""
     residue = " ".join(f'"$1"{path}' for path in RESIDUE)
     return [
         "mmdebstrap",

@@ -147,12 +147,13 @@ def changelog_head(text: str) -> tuple[str, str]:
 
 def changelog_entry(package: str, version: str, commit: Commit, maintainer: str) -> str:
     """A changelog entry for `version`, dated by the commit, so that nothing in a package holds the day of the build."""
+    called = "the published archive with sha256\n   " if commit.released else "commit"  # one line would be too long
+    what = f"  * Build of {called} {commit.shipped_sha}.".splitlines()
     lines = (
         f"{package} ({version}) unstable; urgency=medium",
         "",
-        "  * Build of the published archive with sha256" if commit.released else "  * Build of commit",
-        f"    {commit.shipped_sha}.",
+        *what,
         "",
-        f" -- {maintainer}  {formatdate(commit.epoch)}",
+        f" -- {maintainer}  {formatdate(commit.epoch).replace("-0000", "+0000")}",
     )
     return "\n".join(lines) + "\n\n"
