@@ -39,3 +39,11 @@ def task_network_test() -> tasks.Task:
 
 def task_build() -> tasks.Task:
     return tasks.build()
+
+
+def task_test() -> Iterator[tasks.Task | tasks.DoitTask]:
+    yield from tasks.test()
+
+
+def task_bench() -> Iterator[tasks.Task]:
+    yield from tasks.bench()

@@ -114,7 +114,8 @@ def _run_logged(command: Command, log: Path, argv: list[str]) -> Result:
             stream.flush()
             start = stream.tell()
             with _started(command, argv, stream, subprocess.STDOUT) as process:
-                _finish(command, process)
+                _, stopped = _finish(command, process)
+            stream.write(stopped or "")
             stream.seek(start)
             return Result(returncode=process.returncode, stdout=stream.read())
     except OSError as exc:
@@ -129,7 +130,7 @@ def _finish(command: Command, process: subprocess.Popen[str]) -> tuple[str | Non
     except subprocess.TimeoutExpired:
         stop_group(process)
         out, err = process.communicate()
-        return out, f"{err or ''}\nstopped after {command.timeout_s} s"
+        return out, f"{err or ''}\nstopped after {command.timeout_s} s\n"
 
 
 @contextmanager

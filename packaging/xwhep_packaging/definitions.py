@@ -95,7 +95,6 @@ AnySource = DebianSource | StdebSource | CommandSource
 BUILDERS: tuple[type[Source], ...] = (DebianSource, StdebSource, CommandSource)
 # What the stdeb builder itself runs in the chroot.
 STDEB_PACKAGES = (
-    "build-essential",
     "debhelper",
     "dh-python",
     "pybuild-plugin-pyproject",
@@ -103,10 +102,8 @@ STDEB_PACKAGES = (
     "python3-setuptools",
     "python3-stdeb",
 )
-DEBIAN_PACKAGES = ("build-essential",)
 
 
 def own_packages(source: Source) -> list[str]:
     """The packages that a source's chroot must have by its settings alone."""
-    needed = {"stdeb": STDEB_PACKAGES, "debian": DEBIAN_PACKAGES}.get(source.builder, ())
-    return sorted({*needed, *source.build_packages})
+    return sorted({*(STDEB_PACKAGES if source.builder == "stdeb" else ()), *source.build_packages})

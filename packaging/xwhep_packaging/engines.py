@@ -13,7 +13,6 @@ import os
 import platform
 import resource
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -25,7 +24,7 @@ from xwhep_packaging import command
 from xwhep_packaging.command import Command
 from xwhep_packaging.errors import EngineError
 from xwhep_packaging.settings import Settings
-from xwhep_packaging.store import Store, write_durably
+from xwhep_packaging.temporary import temporary_folder
 
 DOCKER_SOCKET = "/var/run/docker.sock"
 PING_TIMEOUT_S = 5.0
@@ -49,15 +48,17 @@ class Engine(Protocol):
         """An address that the docker SDK can talk to, for as long as the block lasts."""
 
 
-def choose(settings: Settings, store: Store) -> Engine:
+def choose(settings: Settings, memory: Path) -> Engine:
     """The engine that the settings name; `auto`: docker when a daemon answers, else podman.
+
+    `memory` is a folder for what is found out about this machine.
 
     Raises:
         EngineError: docker is forced and no daemon answers.
     """
     docker = DockerEngine(address=settings.docker_host or f"unix://{DOCKER_SOCKET}")
     if settings.engine.kind == "podman":
-        return PodmanEngine(store=store)
+        return PodmanEngine(memory=memory)
     if docker.answers():
         return docker
     if settings.engine.kind == "docker":
@@ -65,7 +66,7 @@ def choose(settings: Settings, store: Store) -> Engine:
             f"no docker daemon answers at {docker.address}",
             next_step="start it, set DOCKER_HOST, or use podman, which needs no daemon: XWHEP_ENGINE=podman",
         )
-    return PodmanEngine(store=store)
+    return PodmanEngine(memory=memory)
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -116,8 +117,8 @@ class DockerEngine:
         import docker  # noqa: PLC0415 - 0.2 s, paid only when an image is handed over
         import docker.errors  # noqa: PLC0415
 
-        with tempfile.TemporaryDirectory(prefix="xwhep-image-") as folder:
-            archive = Path(folder) / "image.tar"
+        with temporary_folder("image") as folder:
+            archive = folder / "image.tar"
             argv = ["buildah", "push", digest, f"docker-archive:{archive}"]
             command.run(Command(argv=argv, log=log, error=EngineError, next_step="check the disk"))
             try:
@@ -142,7 +143,7 @@ class DockerEngine:
 class PodmanEngine:
     """podman without a daemon: images lie in the storage that buildah bakes into."""
 
-    store: Store
+    memory: Path
     name: str = "podman"
 
     def has_image(self, digest: str) -> bool:
@@ -155,8 +156,8 @@ class PodmanEngine:
     def serving(self, log: Path) -> Iterator[str]:
         """podman's own service on a private socket, with the settings that this machine was found to need."""
         configuration = self._configuration(log)
-        with tempfile.TemporaryDirectory(prefix="xwhep-podman-") as folder:
-            path = Path(folder) / "podman.sock"
+        with temporary_folder("podman") as folder:
+            path = folder / "podman.sock"
             address = f"unix://{path}"
             argv = ["podman", "system", "service", "--time=0", address]
             environment = {"CONTAINERS_CONF": str(configuration)} if configuration else {}
@@ -173,17 +174,16 @@ class PodmanEngine:
 
         Found by trying, weakest change first; the answer is remembered until the kernel or podman changes.
         """
-        folder = self.store.scratch("engine")
-        memory = folder / "podman.json"
+        memory = self.memory / "podman.json"
         here = f"{platform.release()} {command.run(Command(argv=['podman', '--version'])).stdout.strip()}"
         candidates = configurations()
         known = _remembered(memory, here)
         order = sorted(candidates, key=lambda name: name != known)
         for name in order:
-            path = folder / f"{name}.conf"
-            write_durably(path, candidates[name].encode())
+            path = self.memory / f"{name}.conf"
+            _replace(path, candidates[name])
             if _container_starts(path, log):
-                write_durably(memory, json.dumps({"machine": here, "works": name}).encode())
+                _replace(memory, json.dumps({"machine": here, "works": name}))
                 return path
         raise EngineError(
             "podman cannot start a container here",
@@ -191,6 +191,16 @@ class PodmanEngine:
             next_step="read the log; or start a docker daemon",
             log=log,
         )
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write by rename: another run may be reading the file now."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as exc:
+        raise EngineError(f"cannot write {path}", cause=str(exc), next_step="free disk space") from exc
 
 
 def _remembered(memory: Path, here: str) -> str:
@@ -218,7 +228,7 @@ def _container_starts(configuration: Path, log: Path) -> bool:
     images = stored_images()
     if not images:
         raise EngineError("podman has no image to try", next_step="doit images")
-    argv = ["podman", "run", "--rm", "--network=none", "--entrypoint=/bin/true", images[-1]]
+    argv = ["podman", "run", "--rm", "--network=none", "--image-volume=ignore", "--entrypoint=/bin/true", images[-1]]
     tried = Command(argv=argv, env={"CONTAINERS_CONF": str(configuration)}, log=log, timeout_s=60)
     return command.run(tried, check=False).returncode == 0
 

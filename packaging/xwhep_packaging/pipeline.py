@@ -54,7 +54,7 @@ class Pipeline:
 
     @cached_property
     def engine(self) -> engines.Engine:
-        return engines.choose(self.settings, self.store)
+        return engines.choose(self.settings, self.store.scratch("engine"))
 
     @cached_property
     def tools(self) -> dict[str, str]:
@@ -198,7 +198,7 @@ class Pipeline:
         def recipe() -> Recipe:
             more = self._additions(name)
             shared = self.recipe(CHROOT)
-            return base.derived_recipe(f"chroot-{name}", shared.key, more, self.tools) if more.any else shared
+            return base.derived_recipe(shared.key, more, self.tools) if more.any else shared
 
         return Step(
             name=f"{CHROOT}-{name}",
@@ -219,9 +219,9 @@ class Pipeline:
             conditions = control.Conditions(
                 architecture=self.settings.suite.architecture, profiles=frozenset(definition.profiles)
             )
-            called = f"debian/control of {name!r}"
-            first = control.parse(text, called)[0] if text else {}
-            clauses = control.beyond(control.build_dependencies(first, conditions, called), present)
+            clauses = control.beyond(
+                control.all_build_dependencies(text, conditions, f"debian/control of {name!r}"), present
+            )
         packages = sorted(set(own_packages(definition)) - set(self.settings.chroot.packages))
         return base.Additions(packages=tuple(packages), clauses=tuple(clauses))
 

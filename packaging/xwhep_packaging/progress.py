@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from xwhep_packaging import command
 
 INTERRUPTED = 130
+SPEAK_FOR_THEMSELVES = ("build", "test")
 
 
 class Progress:
@@ -33,11 +34,11 @@ class Progress:
 
     def execute_task(self, task: Any) -> None:
         self.started[task.name] = time.monotonic()
-        if task.actions and task.name != "build":
+        if _is_announced(task):
             self._say(f"·  {task.name:<24} {task.doc}")
 
     def add_success(self, task: Any) -> None:
-        if task.actions and task.name != "build":
+        if _is_announced(task):
             self._say(f"✓  {task.name:<24} {time.monotonic() - self.started.get(task.name, 0):.1f} s")
 
     def add_failure(self, task: Any, fail: Any) -> None:
@@ -77,6 +78,10 @@ class Progress:
     def _say(self, line: str) -> None:
         self.stream.write(line + "\n")
         self.stream.flush()
+
+
+def _is_announced(task: Any) -> bool:
+    return bool(task.actions) and task.name.partition(":")[0] not in SPEAK_FOR_THEMSELVES
 
 
 def stop_on_signals() -> None:

@@ -31,6 +31,9 @@ OVERRIDES = {
     "XWHEP_SECURITY_MIRROR": ("suite", "security_mirror"),
 }
 
+# Part of a shell word in one of mmdebstrap's hooks, hence nothing that a shell takes for more than a pattern.
+PathPattern = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._+*?@-]+)+\Z")]
+
 
 class Product(Section, frozen=True, kw_only=True):
     """What is built. `name` begins the image names; `maintainer` signs packages that have none of their own."""
@@ -62,10 +65,16 @@ class Engine(Section, frozen=True, kw_only=True):
 
 
 class RootFs(Section, frozen=True, kw_only=True):
-    """A root file system: its packages, and the paths its packages are unpacked without."""
+    """A root file system: its packages, and what of them is not wanted in it.
+
+    `exclude` and `include` are dpkg's path patterns, obeyed while unpacking; `remove` are shell patterns for what their
+    packages need while they are configured, and nobody later.
+    """
 
     packages: list[DebianPackage]
-    exclude: list[str] = []
+    exclude: list[PathPattern] = []
+    include: list[PathPattern] = []
+    remove: list[PathPattern] = []
 
 
 class Image(Section, frozen=True, kw_only=True):
@@ -138,6 +147,12 @@ def load(file: Path, environ: Mapping[str, str] | None = None) -> Settings:
     return settings
 
 
+def passed_on(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables of the caller that change what a pipeline does, for one that is started from this one."""
+    known = os.environ if environ is None else environ
+    return {name: known[name] for name in (*OVERRIDES, "DOCKER_HOST") if name in known}
+
+
 def repository_of(file: Path) -> Path:
     """The folder that relative paths in `file` start from: the nearest above it that holds .git, else its own."""
     parents = file.absolute().parents
@@ -151,7 +166,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise SettingsError(
             f"cannot read {file}", cause=exc.strerror or str(exc), next_step="doit build pipeline=PATH/TO/pipeline.toml"
         ) from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except (ValueError, RecursionError) as exc:  # ValueError: no TOML, no UTF-8, a number of 5000 digits
         raise SettingsError(f"{file} is not TOML", cause=str(exc), next_step="mend the named line") from exc
 
 
@@ -222,7 +237,7 @@ def _check_references(file: Path, settings: Settings) -> None:
     for name, image in settings.images.items():
         _check_sources(file, settings, name, image)
         folder = settings.root_folder / image.folder
-        if not (folder / "Containerfile").is_file():
+        if not os.path.isfile(folder / "Containerfile"):  # noqa: PTH113 - pathlib's raises where a name is too long
             raise SettingsError(
                 f"{file}: [images.{name}] folder {image.folder!r} holds no Containerfile",
                 next_step="correct the folder, or write the Containerfile",

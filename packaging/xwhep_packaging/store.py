@@ -124,9 +124,12 @@ class Store:
             log.write_text("")
             draft = Draft(folder=temporary, log=log)
         try:
-            maker(draft)
+            with _full_disk(temporary):
+                maker(draft)
             with _disk_errors(temporary):
                 return self._publish(recipe, draft)
+        except StoreError:
+            raise  # keeping the remains would keep the disk full
         except PipelineError:
             self._keep_failed(recipe, temporary)
             raise
@@ -247,13 +250,22 @@ def _fingerprint(folder: Path, files: Mapping[str, FileRecord]) -> bytes:
 @contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
     try:
+        with _full_disk(path):
+            yield
+    except OSError as exc:
+        raise StoreError(
+            f"cannot write {path}", cause=str(exc), next_step="check the folder's rights, or set XWHEP_STORE"
+        ) from exc
+
+
+@contextmanager
+def _full_disk(path: Path) -> Iterator[None]:
+    """A full disk is nobody's mistake; any other OSError of a maker is a defect, and keeps its traceback."""
+    try:
         yield
     except OSError as exc:
-        full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
         raise StoreError(
-            f"the disk is full at {path}" if full else f"cannot write {path}",
-            cause=str(exc),
-            next_step="free disk space, then type it again"
-            if full
-            else "check the folder's rights, or set XWHEP_STORE",
+            f"the disk is full at {path}", cause=str(exc), next_step="free disk space, then type it again"
         ) from exc

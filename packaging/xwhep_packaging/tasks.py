@@ -8,14 +8,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from doit import get_var
 from doit.exceptions import TaskFailed
+from doit.task import Task as DoitTask
+from doit.task import dict_to_task
 
-from xwhep_packaging import report, settings
+from xwhep_packaging import benchmark, checks, report, settings
 from xwhep_packaging.errors import PipelineError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.progress import Progress
@@ -31,6 +33,12 @@ CONFIG = {
     "num_process": os.cpu_count() or 1,
     "par_type": "thread",
     "verbosity": 2,
+}
+BENCH_RUNS = 5  # doit bench runs=1 for a quick look
+BENCH_DOCS = {
+    "pipeline": "cold, warm and no-op builds, image sizes",
+    "platform": "the three programs alone",
+    "peers": "what a user would do by hand with the plain tools",
 }
 STAGE_DOCS = {
     "source": "export what ships of each source at its commit",
@@ -91,6 +99,43 @@ def build() -> Task:
         "task_dep": [*lints, "network_test"],
         "io": {"capture": False},
     }
+
+
+def test() -> Iterator[Task | DoitTask]:
+    """Every check as one task, which goes on after a failure, and each alone as test:NAME."""
+    every = checks.all_checks(pipeline().store, pipeline().settings.file)
+    yield {"basename": "test", **_check_task(every, "every check that CI runs")}
+    for check in every:
+        task = dict_to_task({"name": f"test:{check.name}", **_check_task([check], check.doc)})
+        task.subtask_of = "test"  # so that `doit list` shows one line
+        yield task
+
+
+def _check_task(some: list[checks.Check], doc: str) -> Task:
+    def run() -> None:
+        logs = pipeline().store.scratch("logs")
+        checks.Runner(logs=logs, environment=settings.passed_on(), say=_say).run(some)
+
+    return {"doc": doc, "actions": [(guarded, [run])], "io": {"capture": False}}
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def bench() -> Iterator[Task]:
+    """One task a group of figures; each writes _build/bench/latest.json."""
+    yield {"basename": "bench", "name": None, "doc": "measure the figures of docs/benchmarks.md (medians of 5)"}
+    for name, doc in BENCH_DOCS.items():
+        yield {
+            "basename": "bench",
+            "name": name,
+            "doc": doc,
+            "actions": [(guarded, [partial(benchmark.measure, pipeline, name, int(get_var("runs") or BENCH_RUNS))])],
+            "task_dep": ["build"],
+            "io": {"capture": False},
+        }
 
 
 def guarded(action: Callable[[], object]) -> TaskFailed | None:

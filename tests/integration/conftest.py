@@ -13,7 +13,7 @@ from daemon import private_dockerd
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     """A clone in which `scripts/doit build` ran to its end; its root file systems come from this checkout's store."""
     folder = tmp_path_factory.mktemp("whole") / "clone"
     subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(folder)], check=True)
@@ -22,8 +22,20 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Clone:
         source = REPOSITORY / "_build" / kept
         if source.is_dir():  # else the clone makes them: slower, not wrong
             shutil.copytree(source, clone.store / kept)
-    clone.doit("build")
-    return clone
+    before = stored_images()
+    try:
+        clone.doit("build")
+        yield clone
+    finally:
+        made = stored_images() - before
+        if made:
+            subprocess.run(["buildah", "rmi", "--force", *made], check=False, capture_output=True)
+
+
+def stored_images() -> set[str]:
+    """Ids of all images in buildah's and podman's storage."""
+    argv = ["buildah", "images", "--all", "--quiet", "--no-trunc"]
+    return set(subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split())
 
 
 @pytest.fixture(scope="session")

@@ -133,7 +133,7 @@ def remove_leftovers(client: Any, wanted: Callable[[str], bool]) -> None:
     """Remove containers, networks and volumes of runs that `wanted` names."""
     for container in client.containers.list(all=True, filters={"label": LABEL}):
         if wanted(container.labels.get(LABEL, "")):
-            container.remove(force=True)
+            container.remove(force=True, v=True)
     for network in client.networks.list(filters={"label": LABEL}):
         if wanted((network.attrs.get("Labels") or {}).get(LABEL, "")):
             network.remove()

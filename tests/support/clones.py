@@ -66,6 +66,7 @@ class Clone:
 
     def change(self, path: str, text: str) -> None:
         """Append `text` to a file and commit it."""
+        (self.folder / path).parent.mkdir(exist_ok=True)
         with (self.folder / path).open("a") as stream:
             stream.write(text)
         self.git("add", "--all")

@@ -11,9 +11,7 @@ import hashlib
 import re
 import shlex
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,6 +22,7 @@ from xwhep_packaging.command import Command
 from xwhep_packaging.errors import BaseError, NetworkError, SettingsError
 from xwhep_packaging.settings import RootFs, Settings
 from xwhep_packaging.store import Draft, Recipe
+from xwhep_packaging.temporary import temporary_folder
 
 STAGE = "base"
 TARBALL = "root.tar"
@@ -33,39 +32,44 @@ METAPACKAGE = "pipeline-build-dependencies"
 APT_SOURCES = Path("/etc/apt")
 TMPFS = Path("/dev/shm")  # noqa: S108 - memory, checked for room, and a private folder is made in it
 TMPFS_NEEDED_BYTES = 2 * 1024**3
-MERGED_USR_HOOK = Path("/usr/share/mmdebstrap/hooks/merged-usr")
-# Left by apt, dpkg and the linker's cache: times and orders of one run, of no use in a root file system.
+# Left by apt, dpkg and the linker's cache: times and orders of one run, the mirror's name; of no use in a root.
 RESIDUE = (
-    "/var/cache/apt/archives",
-    "/var/cache/ldconfig/aux-cache",
-    "/var/lib/apt/lists",
-    "/var/log/*",
-    "/var/cache/debconf/*-old",
-    "/var/lib/dpkg/*-old",
     "/etc/*-",
     "/etc/.pwd.lock",
+    "/etc/apt/sources.list",
     "/etc/machine-id",
+    "/var/cache/apt/*",
+    "/var/cache/debconf/*-old",
+    "/var/cache/ldconfig/aux-cache",
+    "/var/lib/apt/lists/*",
+    "/var/lib/dpkg/*-old",
+    "/var/log/*",
 )
+EMPTIED = ("/etc/hostname", "/etc/resolv.conf")  # mmdebstrap copies the building machine's
 # A root made on one day must equal one made on another: mmdebstrap clamps times to this; the lock's epoch is for later.
 FIXED_EPOCH = 1735689600  # 2025-01-01, older than any input, so that clamped times never lie in the future
 
 
 def mmdebstrap_command(settings: Settings, rootfs: RootFs, tarball: Path) -> list[str]:
-    """The whole call. `usr-is-merged` and its hook save 45 MB of perl; docs and caches never reach the disk."""
-    residue = " ".join(f'"$1"{path}' for path in RESIDUE)
+    """The whole call. Excluded files never reach the disk; what names this machine or run is emptied at the end."""
     return [
         "mmdebstrap",
         "--variant=essential",
         f"--architectures={settings.suite.architecture}",
-        f"--hook-dir={MERGED_USR_HOOK}",
-        f"--include={','.join(['usr-is-merged', *rootfs.packages])}",
+        f"--include={','.join(rootfs.packages)}",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in rootfs.exclude),
-        f"--customize-hook=rm -rf {residue}",
-        '--customize-hook=mkdir -p "$1"/var/lib/apt/lists/partial "$1"/var/cache/apt/archives/partial',
+        *(f"--dpkgopt=path-include={pattern}" for pattern in rootfs.include),
+        f"--customize-hook=rm -rf {_below_root((*RESIDUE, *rootfs.remove))}",
+        f"--customize-hook=: | tee {_below_root(EMPTIED)} && chmod 644 {_below_root(EMPTIED)}",
         settings.suite.name,
         str(tarball),
         *apt_lines(settings),
     ]
+
+
+def _below_root(paths: Iterable[str]) -> str:
+    """Shell words for `paths` in the root that mmdebstrap gives a hook as its first argument."""
+    return " ".join(f'"$1"{path}' for path in paths)
 
 
 def apt_lines(settings: Settings) -> list[str]:
@@ -99,12 +103,35 @@ def mirrors(settings: Settings, apt_folder: Path = APT_SOURCES) -> tuple[str, st
 
 
 def configured_addresses(apt_folder: Path) -> list[str]:
-    """Every archive address in apt's sources, one-line and deb822 form, in the order of their files."""
-    files = [apt_folder / "sources.list", *sorted((apt_folder / "sources.list.d").glob("*"))]
-    texts = [file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file()]
-    lines = [line for text in texts for line in text.splitlines()]
-    found = [re.match(r"(?:deb\s+(?:\[[^\]]*\]\s*)?|URIs:\s*)(\S+)", line) for line in lines]
-    return [match.group(1) for match in found if match]
+    """Every archive with a component `main` in apt's sources, one-line and deb822 form, in the order of their files.
+
+    The component tells Debian's archive from those of other makers, whose addresses may end in /debian too.
+    """
+    parts = sorted((apt_folder / "sources.list.d").glob("*"))
+    addresses: list[str] = []
+    for file in [apt_folder / "sources.list", *parts]:
+        if file.is_file() and file.suffix in (".list", ".sources"):  # apt reads no other names
+            text = file.read_text(encoding="utf-8", errors="replace")
+            addresses += _one_line_addresses(text) if file.suffix == ".list" else _deb822_addresses(text)
+    return addresses
+
+
+def _one_line_addresses(text: str) -> list[str]:
+    found = re.findall(r"^deb\s+(?:\[[^\]]*\]\s*)?(\S+)\s+\S+\s+([^#\n]*)", text, re.M)
+    return [address for address, components in found if "main" in components.split()]
+
+
+def _deb822_addresses(text: str) -> list[str]:
+    without_comments = re.sub(r"^#.*\n?", "", text, flags=re.M)
+    addresses: list[str] = []
+    for stanza in re.split(r"\n\s*\n", without_comments):
+        fields = {
+            name.lower(): value.split() for name, value in re.findall(r"^([\w-]+):((?:.*)(?:\n[ \t].*)*)", stanza, re.M)
+        }
+        is_wanted = "deb" in fields.get("types", []) and "main" in fields.get("components", [])
+        if is_wanted and fields.get("enabled", ["yes"]) != ["no"]:
+            addresses += fields.get("uris", [])
+    return addresses
 
 
 def recipe(settings: Settings, kind: str, tools: dict[str, str]) -> Recipe:
@@ -117,6 +144,8 @@ def recipe(settings: Settings, kind: str, tools: dict[str, str]) -> Recipe:
             "suite": f"{settings.suite.name} {settings.suite.architecture} {' '.join(settings.suite.components)}",
             "packages": " ".join(sorted(rootfs.packages)),
             "exclude": " ".join(rootfs.exclude),
+            "include": " ".join(rootfs.include),
+            "remove": " ".join(rootfs.remove),
             "mmdebstrap": tools["mmdebstrap"],
             "code": sha256_file(Path(__file__)),
         },
@@ -132,7 +161,8 @@ def make_base(settings: Settings, kind: str, draft: Draft) -> None:
     """
     rootfs = settings.chroot if kind == "chroot" else settings.base
     tarball = draft.folder / TARBALL
-    with _temporary_folder() as folder:
+    with temporary_folder("base", _roomy_place()) as folder:
+        folder.chmod(0o755)  # mmdebstrap's unprivileged apt user must be able to enter
         made = command.run(
             Command(
                 argv=mmdebstrap_command(settings, rootfs, tarball),
@@ -160,11 +190,12 @@ class Additions:
         return bool(self.packages or self.clauses)
 
 
-def derived_recipe(name: str, shared_key: str, more: Additions, tools: dict[str, str]) -> Recipe:
-    """What decides a chroot that stands on the shared one."""
+def derived_recipe(shared_key: str, more: Additions, tools: dict[str, str]) -> Recipe:
+    """What decides a chroot that stands on the shared one; sources that need the same share it."""
+    digest = hashlib.sha256(repr(more).encode()).hexdigest()
     return Recipe(
         stage=STAGE,
-        name=name,
+        name=f"chroot-{digest[:8]}",
         inputs={
             "shared chroot": shared_key,
             "packages": " ".join(more.packages),
@@ -178,17 +209,14 @@ def derived_recipe(name: str, shared_key: str, more: Additions, tools: dict[str,
 def derived_command(settings: Settings, shared: Path, repository: Path, tarball: Path) -> list[str]:
     """Install the metapackage into the shared root. Only mmdebstrap itself calls apt: one called from a hook without
     the right options would install into this machine."""
-    residue = " ".join(f'"$1"{path}' for path in RESIDUE)
     return [
         "mmdebstrap",
         "--variant=custom",
         f"--architectures={settings.suite.architecture}",
         f"--include={METAPACKAGE}",
-        # sources.list is mmdebstrap's, which knows the metapackage's place; in the end it is the shared root's again.
-        f'--setup-hook=tar -C "$1" --exclude=./etc/apt/sources.list -xf {shlex.quote(str(shared))}',
-        f'--customize-hook=tar -C "$1" -xf {shlex.quote(str(shared))} ./etc/apt/sources.list',
-        f"--customize-hook=rm -rf {residue}",
-        '--customize-hook=mkdir -p "$1"/var/lib/apt/lists/partial "$1"/var/cache/apt/archives/partial',
+        f'--setup-hook=tar -C "$1" -xf {shlex.quote(str(shared))}',
+        f"--customize-hook=rm -rf {_below_root(RESIDUE)}",
+        f"--customize-hook=: | tee {_below_root(EMPTIED)} && chmod 644 {_below_root(EMPTIED)}",
         settings.suite.name,
         str(tarball),
         *apt_lines(settings),
@@ -212,7 +240,8 @@ def make_derived(settings: Settings, shared: Output, more: Additions, draft: Dra
         BaseError: the suite cannot satisfy what is asked for.
     """
     tarball = draft.folder / TARBALL
-    with _temporary_folder() as folder:
+    with temporary_folder("base", _roomy_place()) as folder:
+        folder.chmod(0o755)
         repository = folder / "metapackage"
         _write_repository(repository, metapackage_control(more), draft.log)
         made = command.run(
@@ -280,11 +309,6 @@ def _installed_packages(tarball: Path) -> list[str]:
     return sorted("\t".join((f["Package"], f["Version"], f["Architecture"])) for f in fields if f)
 
 
-@contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    """On tmpfs when it has room: dpkg's many small writes take a third of the time there."""
-    roomy = TMPFS.is_dir() and shutil.disk_usage(TMPFS).free > TMPFS_NEEDED_BYTES
-    with tempfile.TemporaryDirectory(prefix="xwhep-base-", dir=TMPFS if roomy else None) as folder:
-        path = Path(folder)
-        path.chmod(0o755)  # mmdebstrap's unprivileged apt user must be able to enter
-        yield path
+def _roomy_place() -> Path | None:
+    """tmpfs when it has room: dpkg's many small writes take a third of the time there."""
+    return TMPFS if TMPFS.is_dir() and shutil.disk_usage(TMPFS).free > TMPFS_NEEDED_BYTES else None

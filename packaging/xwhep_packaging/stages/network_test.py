@@ -47,6 +47,7 @@ def pytest_command(settings: Settings, output: Path) -> list[str]:
         "-x",
         "--tb=short",
         f"--rootdir={folder}",
+        f"--confcutdir={folder}",
         f"--junitxml={output / JUNIT}",
     ]
     return [sys.executable, "-m", "pytest", "-c", "/dev/null", "--import-mode=importlib", *options, str(folder)]
@@ -60,7 +61,7 @@ def make_network_test(settings: Settings, engine: Engine, images: list[Output], 
         NetworkTestError: the containers run, but a test fails, or none ran.
     """
     wanted = {image.manifest.name: image.manifest.facts["digest"] for image in images}
-    with engine.serving(draft.log) as address:
+    with engine.serving(draft.log.with_name(f"{STAGE}-engine.log")) as address:
         result = command.run(
             Command(
                 argv=pytest_command(settings, draft.folder),

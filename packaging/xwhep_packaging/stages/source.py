@@ -87,8 +87,8 @@ def _commit(repository: Path, source: Source, called: str) -> Commit:
         epoch=int(shipped[1]),
         content=hashlib.sha256(tree.encode()).hexdigest(),
         tag=_version_tag(repository, shipped[0], sha),
-        dirty=not is_remote(source.location) and bool(_git(repository, "status", "--porcelain", "--", *paths).stdout),
-        shallow=(_git_folder(repository) / "shallow").exists(),
+        dirty=_is_dirty(repository, paths),
+        shallow=_git(repository, "rev-parse", "--is-shallow-repository").stdout.strip() == "true",
     )
 
 
@@ -146,8 +146,10 @@ def _git_quiet(repository: Path, *words: str) -> str | None:
     return result.stdout.strip() if result.returncode == 0 else None
 
 
-def _git_folder(repository: Path) -> Path:
-    return repository / ".git" if (repository / ".git").is_dir() else repository
+def _is_dirty(repository: Path, paths: list[str]) -> bool:
+    """Whether what ships differs from its commit; a bare repository, such as a mirror, has nothing that could."""
+    has_work_tree = (repository / ".git").exists()
+    return has_work_tree and bool(_git(repository, "status", "--porcelain", "--", *paths).stdout)
 
 
 def _local_repository(settings: Settings, store: Store, source: Source) -> Path:
@@ -224,16 +226,17 @@ class Submodule:
 
 def _submodules(repository: Path, sha: str, paths: list[str]) -> list[Submodule]:
     """The submodules below `paths` at `sha`, each with its address from .gitmodules."""
-    lines = _git(repository, "ls-tree", "-r", "--full-tree", sha, "--", *paths).stdout.splitlines()
+    lines = _git(repository, "ls-tree", "-r", "-z", "--full-tree", sha, "--", *paths).stdout.split("\0")
     links = [(line.split("\t", 1)[1], line.split()[2]) for line in lines if line.startswith("160000 ")]
     return [Submodule(path=path, url=_submodule_url(repository, sha, path), sha=link) for path, link in links]
 
 
 def _submodule_url(repository: Path, sha: str, path: str) -> str:
     listing = _git_quiet(
-        repository, "config", "--blob", f"{sha}:.gitmodules", "--get-regexp", r"^submodule\..*\.(path|url)$"
+        repository, "config", "-z", "--blob", f"{sha}:.gitmodules", "--get-regexp", r"^submodule\..*\.(path|url)$"
     )
-    entries = dict(line.split(" ", 1) for line in (listing or "").splitlines())
+    # Names may hold blanks, and a key may lack its value.
+    entries = {key: value for key, _, value in (entry.partition("\n") for entry in (listing or "").split("\0"))}
     section = next(
         (key.removesuffix(".path") for key, value in entries.items() if key.endswith(".path") and value == path), ""
     )

@@ -81,11 +81,12 @@ def regular_file(path: Path) -> BinaryIO:
 def put(server: Server, file: BinaryIO, name: str, anew: bool = False) -> Blob:
     """`put_path` for an open, seekable file."""
     blob = _measure(file, name)
+    if not anew and _is_there(server, blob):
+        return blob
     bar = Bar("uploading", blob)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            if anew or not _is_there(server, blob):
-                _send(server, blob, file, bar)
+            _send(server, blob, file, bar)
             break
         except ConnectionFailed:
             if attempt == ATTEMPTS:
@@ -184,6 +185,8 @@ def _fill(server: Server, blob: Blob, sink: BinaryIO) -> str | None:
                 digest.update(chunk)
                 offset += len(chunk)
                 bar.at(offset)
+            if not response.isclosed():
+                server.close()  # it sends more than it said; what follows must not be taken for the next answer
         except ConnectionFailed:
             server.close()
             failures = 1 if offset > before else failures + 1

@@ -79,7 +79,7 @@ def tell_change(job: Job) -> None:
     words = [text.moment(time.time()), job.id, job.state.value]
     if job.state == JobState.RUNNING:
         words.append(f"on {job.worker or 'a worker'}, attempt {job.attempt}")
-    if job.reason:
+    if job.reason and job.reason != job.state:
         words.append(f"({job.reason})")
     sys.stderr.write(text.clean("  ".join(words)) + "\n")
     sys.stderr.flush()

@@ -16,6 +16,7 @@ from xwhep.common.wire import DEFAULT_PORT
 
 MARK = "xwhep-join-1"
 _FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
+_HOST = re.compile(r"[a-z0-9._:-]+")  # also keeps a quote out of the shell line that carries the address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +55,12 @@ def normal_address(text: str) -> str:
     Raises:
         UsageError: another scheme, no host, or a path.
     """
-    url = urlsplit(text if "://" in text else f"https://{text}")
     try:
-        port = url.port or DEFAULT_PORT
+        url = urlsplit(text if "://" in text else f"https://{text}")
+        host, port = url.hostname or "", url.port or DEFAULT_PORT
     except ValueError as exc:
-        raise UsageError(f"{text!r} has no usable port: {exc}", "write it as https://HOST:4321") from exc
-    if url.scheme != "https" or not url.hostname or url.path not in ("", "/"):
+        raise UsageError(f"{text!r} is no server address: {exc}", "write it as https://HOST:4321") from exc
+    more_than_an_address = url.path not in ("", "/") or url.query or url.fragment or url.username is not None
+    if url.scheme != "https" or not _HOST.fullmatch(host) or more_than_an_address:
         raise UsageError(f"{text!r} is no server address", "write it as https://HOST:4321")
-    host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
-    return f"https://{host}:{port}"
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"

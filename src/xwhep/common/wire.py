@@ -150,6 +150,7 @@ class JobResult(Model, frozen=True, kw_only=True):
     files: list[ResultFile] = []  # every other file the job made or changed
     wall_s: float = 0.0
     reason: str = ""  # why there is no regular exit code: "wall clock limit", "worker refused: ..."
+    note: str = ""  # what its owner should know all the same: "left out, being no regular files: ..."
 
 
 class Job(JobSpec, frozen=True, kw_only=True):

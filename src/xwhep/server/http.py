@@ -15,6 +15,7 @@ from xwhep.common.wire import ErrorBody
 from xwhep.server.auth import UserPrincipal, WorkerPrincipal
 from xwhep.server.failures import TooManyTries
 from xwhep.server.grid import Grid
+from xwhep.server.logs import log_problem
 
 T = TypeVar("T")
 MAX_JSON_BYTES = 1024 * 1024
@@ -80,6 +81,8 @@ def error_answer(error: XwhepError, status: int | None = None) -> Response:
 
 async def on_xwhep_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, XwhepError)  # noqa: S101 - registered for that class
+    if exc.status >= 500:
+        log_problem("request failed", path=request.url.path, code=exc.code, cause=exc)
     return error_answer(exc)
 
 

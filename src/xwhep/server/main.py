@@ -158,8 +158,9 @@ def _read_password() -> str:
 def _list_users(settings: Settings, arguments: argparse.Namespace) -> int:
     folder = StateFolder(path=settings.state)
     with explained(settings.state), transaction(_existing_database(folder)) as tx:
-        for user in list_users(tx):
-            print(f"{user.login}\t{user.role}")  # noqa: T201
+        users = list_users(tx)
+    for user in users:  # after the transaction: a slow reader of our output must not hold the database
+        print(f"{user.login}\t{user.role}")  # noqa: T201
     return 0
 
 

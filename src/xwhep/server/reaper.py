@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from xwhep.common.errors import XwhepError
 from xwhep.common.wire import FINAL_STATES
 from xwhep.server.fleet import Fleet
 from xwhep.server.logs import log_event, log_problem
@@ -28,6 +29,8 @@ class Reaper:
     catalogue: AppCatalogue
     dispatcher: Dispatcher
     clock: Callable[[], float]
+    _last_tick: float = 0.0
+    _last_save: float = 0.0
 
     @property
     def tick_s(self) -> float:
@@ -35,18 +38,24 @@ class Reaper:
 
     async def run(self) -> None:
         """Until cancelled."""
-        last, saved = self.clock(), self.clock()
         while True:
             await asyncio.sleep(self.tick_s)
-            now = self.clock()
-            if now - last > self.tick_s + self.settings.lease_seconds / 2:
-                await self._excuse(now - last)
-            last = now
-            await self.reap()
-            await self.dispatcher.wake_for_pending(self.store)
-            if now - saved > SAVE_EVERY_S:
-                await self.save_fleet()
-                saved = now
+            try:
+                await self.tick()
+            except XwhepError as error:  # a full disk: what can be read still is, and the next tick tries again
+                log_problem("looking after leases failed", error=error)
+
+    async def tick(self) -> None:
+        """One look at everything."""
+        now, last = self.clock(), self._last_tick
+        self._last_tick = now
+        if last and now - last > self.tick_s + self.settings.lease_seconds / 2:
+            await self._excuse(now - last)
+        await self.reap()
+        await self.dispatcher.wake_for_pending(self.store)
+        if now - self._last_save > SAVE_EVERY_S:
+            await self.save_fleet()
+            self._last_save = now
 
     async def _excuse(self, away_s: float) -> None:
         """A suspended machine or a clock that was set: no worker could renew, so none is lost yet."""

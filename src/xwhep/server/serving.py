@@ -32,35 +32,52 @@ GRACE_S = 1  # for requests under way at the stop; long-polls answer at once
 KEEP_ALIVE_S = 75  # longer than workers and clients pause between two requests
 BACKLOG = 2048
 MAX_HEAD_BYTES = 64 * 1024
-# Two threads share the interpreter: the loop and the store's writer. The default of 5 ms lets one wait for the other.
+HEAD_TIMEOUT_S = 30.0  # for TLS done to the end of the request's head
+# Threads that sync blobs and commits share the interpreter with the loop; with the default of 5 ms they wait for it.
 SWITCH_INTERVAL_S = 0.0005
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP over httptools, which takes request heads of any size; this one does not."""
+    """uvicorn's HTTP over httptools, which takes request heads of any size and age; this one does not."""
 
     _head_bytes = 0
-    _in_body = False
+    _in_head = True
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if not self._in_body:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES + len(data):
-                self.transport.close()
-                return
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+            self.transport.abort()
+            return
+        self._head_bytes += len(data)
         super().data_received(data)
 
     def on_message_begin(self) -> None:
-        self._head_bytes, self._in_body = 0, False
+        self._head_bytes = 0
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.abort)
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._in_body = True
+        self._in_head = False
+        self._stop_timer()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        self._head_bytes, self._in_body = 0, False
+        self._in_head, self._head_bytes = True, 0
         super().on_message_complete()
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 class GridServer(uvicorn.Server):
@@ -116,7 +133,7 @@ def listening_socket(address: tuple[str, int]) -> socket.socket:
     return sock
 
 
-def uvicorn_config(app: Any, context: ssl.SSLContext) -> uvicorn.Config:
+def uvicorn_config(app: Any, context: ssl.SSLContext, *, access_log: bool) -> uvicorn.Config:
     """uvicorn's settings; the TLS context is ours because uvicorn's cannot be told a lowest version."""
     config = uvicorn.Config(
         app,
@@ -124,6 +141,8 @@ def uvicorn_config(app: Any, context: ssl.SSLContext) -> uvicorn.Config:
         http=BoundedProtocol,
         ws="none",
         lifespan="off",
+        proxy_headers=False,  # the address that is throttled and logged is the connection's
+        access_log=access_log,
         log_config=None,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
@@ -152,7 +171,7 @@ def run_server(settings: Settings) -> int:
             ca_pem=folder.authority.ca_pem.read_text("ascii"), join_token=folder.read_secret(folder.join_token)
         )
         context = tls_context(folder.authority.server_pem)
-        with asyncio.Runner(loop_factory=_new_loop) as runner, explained(settings.state):
+        with asyncio.Runner(loop_factory=_new_loop) as runner:
             runner.run(_serve(settings, secrets, (folder, context, sock)))
     log_event("stopped")
     return 0
@@ -163,8 +182,9 @@ async def _serve(
 ) -> None:
     folder, context, sock = parts
     grid = make_grid(settings, secrets, SqliteStore(folder.database))
-    await grid.open()
-    server = GridServer(uvicorn_config(make_app(grid), context), grid)
+    with explained(folder.path):
+        await grid.open()
+    server = GridServer(uvicorn_config(make_app(grid), context, access_log=settings.access_log), grid)
     reaping = asyncio.create_task(grid.reaper().run())
     reaping.add_done_callback(lambda task: _stop_when_broken(task, server))
     try:

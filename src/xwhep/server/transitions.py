@@ -55,4 +55,4 @@ def after(state: JobState, event: Event) -> JobState:
     try:
         return TRANSITIONS[state, event]
     except KeyError:
-        raise Conflict(f"a job that is {state.value} cannot {event.value.replace('_', ' ')}") from None
+        raise Conflict(f"the job is {state.value}: {event.value.replace('_', ' ')} is not possible") from None

@@ -39,7 +39,7 @@ class Pki:
     server_file: Path
 
 
-def make_pki(folder: Path) -> Pki:
+def new_pki(folder: Path) -> Pki:
     now = datetime.datetime.now(datetime.UTC)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
@@ -97,8 +97,8 @@ class Grid:
     def join_line(self) -> str:
         return str(JoinLine(address=self.address, fingerprint=trust.fingerprint(self.pki.authority), token=TOKEN))
 
-    def start(self) -> None:
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+    def start(self, host: str = "127.0.0.1") -> None:
+        self._http = http.server.ThreadingHTTPServer((host, self.port), Handler)
         self._http.daemon_threads = True
         self._http.grid = self
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -349,7 +349,12 @@ class Done:
 
 @pytest.fixture(scope="session")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
-    return make_pki(tmp_path_factory.mktemp("pki"))
+    return new_pki(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture
+def make_pki() -> Callable[[Path], Pki]:
+    return new_pki
 
 
 @pytest.fixture

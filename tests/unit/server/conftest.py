@@ -157,6 +157,7 @@ class LiveServer:
             seen.append(line)
             if " ready " in line:
                 self.port = int(line.rsplit(":", 1)[1])
+                self.log_path.write_text("".join(seen))
                 return
         pytest.fail("the server did not start:\n" + "".join(seen))
 
@@ -249,6 +250,12 @@ def stopped(fast_folder: Path) -> Iterator[LiveServer]:
     yield server
     if server.process is not None:
         server.kill()
+
+
+@pytest.fixture(scope="session")
+def live_server_class() -> type[LiveServer]:
+    """For modules that share one server among their tests."""
+    return LiveServer
 
 
 @pytest.fixture

@@ -152,6 +152,11 @@ def test_an_ended_job_can_be_deleted_and_a_live_one_not(live):
     assert admin.get(path).status == 404
 
 
+def test_a_job_of_an_unknown_app_is_not_found(live):
+    reply = live.admin().post("/v1/jobs", {"app": "nothing"})
+    assert (reply.status, reply.code, reply.body["message"]) == (404, "not_found", "there is no app nothing")
+
+
 def test_jobs_are_listed_newest_first_by_state_and_limit(live):
     admin = live.admin()
     admin.register_app()

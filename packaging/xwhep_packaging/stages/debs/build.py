@@ -69,6 +69,7 @@ def make_debs(settings: Settings, commit: Commit, inputs: Inputs, draft: Draft) 
             mountpoint=draft.folder / "root",
             work=work,
             epoch=max(commit.epoch, inputs.overlay_epoch),
+            packages=_installed(inputs.chroot),
             profiles=tuple(debian.profiles),
             check=debian.check,
         ),
@@ -78,6 +79,11 @@ def make_debs(settings: Settings, commit: Commit, inputs: Inputs, draft: Draft) 
     _collect(name, work, draft)
     own = {"package": built.package, "version": built.version, "epoch": job.chroot.epoch, "commit": commit.shipped_sha}
     draft.facts.update({**built.facts, **own})
+
+
+def _installed(chroot: Output) -> frozenset[str]:
+    rows = chroot.path("packages.tsv").read_text(encoding="utf-8").splitlines()
+    return frozenset(row.split("\t", 1)[0] for row in rows)
 
 
 def _built(job: Job, source: Source) -> Built:

@@ -36,12 +36,14 @@ ELSEWHERE = Surroundings(host="elsewhere", timezone="Etc/GMT-14", locale="C", us
 
 @dataclass(frozen=True, kw_only=True)
 class Chroot:
-    """`work` is bound at /build, everything else is read-only; `epoch` is SOURCE_DATE_EPOCH (UTC seconds)."""
+    """`work` is bound at /build, everything else is read-only; `epoch` is SOURCE_DATE_EPOCH (UTC seconds), `packages`
+    the names of what is installed."""
 
     tarball: Path
     mountpoint: Path
     work: Path
     epoch: int
+    packages: frozenset[str] = frozenset()
     profiles: tuple[str, ...] = ()
     check: bool = False
     surroundings: Surroundings = Surroundings()

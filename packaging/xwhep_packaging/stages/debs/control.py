@@ -108,6 +108,18 @@ def build_dependencies(source: Paragraph, conditions: Conditions, called: str) -
     return [clause for clause in dict.fromkeys(reduced) if clause]
 
 
+def all_build_dependencies(text: str, conditions: Conditions, called: str) -> list[str]:
+    """Those of a whole debian/control ("": none), with build-essential when a package is bound to an architecture.
+
+    Debian takes build-essential for granted; but it is half of a chroot, and a package of scripts does not need it.
+    """
+    if not text:
+        return []
+    source, *packages = parse(text, called)
+    compiled = any(package["Architecture"] != "all" for package in packages)
+    return [*(["build-essential"] if compiled else []), *build_dependencies(source, conditions, called)]
+
+
 def _clause(clause: str, conditions: Conditions, called: str) -> str:
     kept = []
     for text in clause.split("|"):
@@ -154,6 +166,6 @@ def changelog_entry(package: str, version: str, commit: Commit, maintainer: str)
         "",
         *what,
         "",
-        f" -- {maintainer}  {formatdate(commit.epoch).replace("-0000", "+0000")}",
+        f" -- {maintainer}  {formatdate(commit.epoch).replace('-0000', '+0000')}",
     )
     return "\n".join(lines) + "\n\n"

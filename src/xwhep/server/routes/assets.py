@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from xwhep.common.errors import InvalidRequest, NotAllowed, NotFound
+from xwhep.common.errors import NotAllowed, NotFound
 from xwhep.common.wire import App, AppSpec, Datum, DatumSpec
 from xwhep.server.auth import UserPrincipal
 from xwhep.server.checks import check_app, check_datum
@@ -33,11 +33,8 @@ async def list_apps(request: Request) -> Response:
 
 async def show_app(request: Request) -> Response:
     await user_of(request)
-    grid, name = grid_of(request), request.path_params["name"]
-    app = await grid.store.assets.app(name)
-    if app is None:
-        raise NotFound(f"there is no app {name}", "list them with: xw app list")
-    return answer(_with_workers(grid, app))
+    grid = grid_of(request)
+    return answer(_with_workers(grid, await find_app(grid, request.path_params["name"])))
 
 
 async def save_app(request: Request) -> Response:
@@ -85,9 +82,10 @@ async def find_datum(grid: Grid, user: UserPrincipal, name_or_id: str) -> Datum:
 
 
 async def find_app(grid: Grid, name: str) -> App:
+    """Raises: NotFound."""
     app = await grid.store.assets.app(name)
     if app is None:
-        raise InvalidRequest(f"there is no app {name}", "list them with: xw app list")
+        raise NotFound(f"there is no app {name}", "list them with: xw app list")
     return app
 
 

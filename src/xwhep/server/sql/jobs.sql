@@ -72,10 +72,6 @@ WHERE state = 'running' AND lease_until <= :now ORDER BY lease_until LIMIT :limi
 -- Whether an app has a pending job.
 SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'pending' AND app_id = :app_id) AS waits;
 
--- name: job_count
--- How many jobs there are in each state.
-SELECT state, count(*) AS jobs FROM jobs GROUP BY state;
-
 -- name: job_delete
 -- Forget a job, and with it what it named.
 DELETE FROM jobs WHERE id = :id;

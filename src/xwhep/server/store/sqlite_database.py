@@ -1,16 +1,15 @@
-"""SQLite with one writer thread. Requests that wait together share one transaction, and so one sync to disk.
+"""SQLite with one writer. Requests that wait together share one transaction, and so one sync to disk.
 
-request ─► queue ─► writer: BEGIN ─ savepoint, request 1 ─ savepoint, request 2 ... ─ COMMIT ─► all replies
+requests ─► BEGIN ─ savepoint, request 1 ─ savepoint, request 2 ... ─► COMMIT, in a thread ─► all replies
 """
 
 from __future__ import annotations
 
 import asyncio
-import queue
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from xwhep.server.store.records import Change
 T = TypeVar("T")
 BATCH_LIMIT = 256  # requests in one transaction, so that the first never waits long for the last
 BUSY_TIMEOUT_S = 10.0  # for the other processes that write: `user add`, `join-line client`
+BUSY_RETRY_S = 0.005
 
 
 class Tx:
@@ -110,15 +110,16 @@ class _Request(Generic[T]):
 
 
 class Database:
-    """Reads on the event loop's own connection (microseconds), writes in one thread, scans in another."""
+    """One writing connection. Statements run on the event loop, only the sync to disk in a thread: SQLite gives the
+    interpreter's lock away at every statement, and two busy threads that pass it to and fro are three times slower."""
 
     def __init__(self, path: Path, *, synchronous: str = "FULL", clock: Callable[[], float] = time.time) -> None:
         self._path = path
         self._synchronous = synchronous
         self._clock = clock
-        self._queue: queue.SimpleQueue[_Request[Any] | None] = queue.SimpleQueue()
+        self._waiting: list[_Request[Any]] = []
+        self._busy = False  # a flush is scheduled, or its commit is under way
         self._listener: Callable[[list[Change]], None] | None = None
-        self._thread: threading.Thread | None = None
 
     def on_change(self, listener: Callable[[list[Change]], None]) -> None:
         self._listener = listener
@@ -132,19 +133,17 @@ class Database:
         self._loop = asyncio.get_running_loop()
         self._writer = connect(self._path, synchronous=self._synchronous)
         migrate(self._writer)
+        self._writer.execute("PRAGMA busy_timeout = 0")  # _flush waits, not SQLite: it would stop the event loop
         self._reader = connect(self._path, synchronous=self._synchronous)
         self._scanner = connect(self._path, synchronous=self._synchronous)
-        self._scan_lock = threading.Lock()
-        self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
-        self._thread.start()
+        self._commits = ThreadPoolExecutor(1, "store-commit")
+        self._scans = ThreadPoolExecutor(1, "store-scan")
 
     async def close(self) -> None:
         """Waits for the writes that are under way."""
-        if self._thread is None:
-            return
-        self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
-        self._thread = None
+        await self.write(lambda tx: None)
+        self._commits.shutdown()
+        self._scans.shutdown()
         for connection in (self._scanner, self._reader, self._writer):
             connection.close()
 
@@ -157,50 +156,43 @@ class Database:
 
     async def scan(self, operation: Callable[[Tx], T]) -> T:
         """For reads that may take long."""
-        return await asyncio.to_thread(self._scan, operation)
-
-    def _scan(self, operation: Callable[[Tx], T]) -> T:
         try:
-            with self._scan_lock:
-                return operation(Tx(self._scanner, self._clock()))
+            return await self._loop.run_in_executor(self._scans, lambda: operation(Tx(self._scanner, self._clock())))
         except sqlite3.Error as exc:
             raise translate(exc) from exc
 
     async def write(self, operation: Callable[[Tx], T]) -> T:
         """Run `operation` in a transaction of its own as far as it can tell; returns when that is on disk."""
         request = _Request(operation, self._loop.create_future())
-        self._queue.put(request)
+        self._waiting.append(request)
+        if not self._busy:
+            self._busy = True
+            self._loop.call_soon(self._flush)  # not now: requests that are ready in this turn share the commit
         result: T = await request.future
         return result
 
-    def _work(self) -> None:
-        while (first := self._queue.get()) is not None:
-            batch, last = self._gather(first)
-            self._commit(batch)
-            self._loop.call_soon_threadsafe(self._settle, batch)
-            if last:
-                return
-
-    def _gather(self, first: _Request[Any]) -> tuple[list[_Request[Any]], bool]:
-        batch = [first]
-        while len(batch) < BATCH_LIMIT and not self._queue.empty():
-            request = self._queue.get()
-            if request is None:
-                return batch, True
-            batch.append(request)
-        return batch, False
-
-    def _commit(self, batch: list[_Request[Any]]) -> None:
+    def _flush(self, waited_s: float = 0.0) -> None:
         try:
             self._writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as exc:
+            if exc.sqlite_errorcode == sqlite3.SQLITE_BUSY and waited_s < BUSY_TIMEOUT_S:
+                self._loop.call_later(BUSY_RETRY_S, self._flush, waited_s + BUSY_RETRY_S)
+            else:
+                self._settle(self._take(), exc)
+            return
+        batch = self._take()
+        try:
             for request in batch:
                 self._run(request)
-            self._writer.execute("COMMIT")
         except sqlite3.Error as exc:
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
-            for request in batch:
-                request.error = translate(exc)
+            self._settle(batch, exc)
+            return
+        commit = self._loop.run_in_executor(self._commits, self._writer.execute, "COMMIT")
+        commit.add_done_callback(lambda done: self._settle(batch, done.exception()))
+
+    def _take(self) -> list[_Request[Any]]:
+        batch, self._waiting = self._waiting[:BATCH_LIMIT], self._waiting[BATCH_LIMIT:]
+        return batch
 
     def _run(self, request: _Request[Any]) -> None:
         tx = Tx(self._writer, self._clock())
@@ -208,13 +200,19 @@ class Database:
         try:
             request.result = request.operation(tx)
             request.changes = tx.changes
-        except Exception as exc:  # noqa: BLE001 - the thread's boundary: whoever awaits the request raises it
+        except Exception as exc:
             request.error = translate(exc) if isinstance(exc, sqlite3.Error) else exc
-            if self._writer.in_transaction:  # a full disk may have rolled back everything already
-                self._writer.execute("ROLLBACK TO request")
+            if not self._writer.in_transaction:  # a full disk rolls back everything: then the batch has failed
+                raise
+            self._writer.execute("ROLLBACK TO request")
         self._writer.execute("RELEASE request")
 
-    def _settle(self, batch: list[_Request[Any]]) -> None:
+    def _settle(self, batch: list[_Request[Any]], failure: BaseException | None) -> None:
+        if isinstance(failure, sqlite3.Error):
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            for request in batch:
+                request.error = translate(failure)
         changes = [change for request in batch if request.error is None for change in request.changes]
         if changes and self._listener is not None:
             self._listener(changes)
@@ -225,3 +223,6 @@ class Database:
                 request.future.set_exception(request.error)
             else:
                 request.future.set_result(request.result)
+        self._busy = bool(self._waiting)
+        if self._busy:
+            self._loop.call_soon(self._flush)

@@ -113,11 +113,17 @@ def _delete(tx: Tx, job_id: str) -> None:
     tx.changes.append(Change(job_id=job_id))
 
 
-def _lease(tx: Tx, wish: LeaseWish) -> LeasedJob | None:
+def _next(tx: Tx, wish: LeaseWish) -> str:
+    """Id of the job that the worker would get; empty when there is none."""
     found = tx.one("job_next", app_ids=json.dumps(wish.app_ids), worker_id=wish.worker_id, now=tx.now)
-    if found is None:
+    return found["id"] if found else ""
+
+
+def _lease(tx: Tx, wish: LeaseWish) -> LeasedJob | None:
+    job_id = _next(tx, wish)
+    if not job_id:
         return None
-    row = _row(tx, found["id"])
+    row = _row(tx, job_id)
     _move(tx, row, Event.LEASE, worker_id=wish.worker_id, worker_name=wish.worker_name, until=wish.until, now=tx.now)
     return LeasedJob(
         id=row["id"],
@@ -225,6 +231,9 @@ class SqliteJobs:
         await self._db.write(lambda tx: _delete(tx, job_id))
 
     async def lease(self, wish: LeaseWish) -> LeasedJob | None:
+        # Most who ask ask in vain: they cost no transaction.
+        if not self._db.read(lambda tx: _next(tx, wish)):
+            return None
         return await self._db.write(lambda tx: _lease(tx, wish))
 
     async def renew(self, attempts: Sequence[Attempt], until: float) -> list[Attempt]:

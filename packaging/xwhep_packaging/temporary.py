@@ -1,0 +1,34 @@
+"""Temporary folders outside _build/ that a killed run leaves to the next one to remove."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PREFIX = "xwhep-"
+
+
+@contextmanager
+def temporary_folder(purpose: str, parent: Path | None = None) -> Iterator[Path]:
+    """A private folder in `parent` (default: the system's), named by this process; gone afterwards."""
+    place = parent or Path(tempfile.gettempdir())
+    remove_orphans(place, purpose)
+    folder = place / f"{PREFIX}{purpose}-{os.getpid()}-{secrets.token_hex(4)}"
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_orphans(place: Path, purpose: str) -> None:
+    """Remove our folders for this purpose whose process is gone."""
+    for folder in place.glob(f"{PREFIX}{purpose}-*-*"):
+        pid = folder.name.removeprefix(f"{PREFIX}{purpose}-").partition("-")[0]
+        if pid.isdigit() and not Path("/proc", pid).exists() and folder.stat().st_uid == os.geteuid():
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,207 @@
+"""The running worker: who does what, and how it stops.
+
+dispatcher --lease--> slot 1..n --result--> spool --> delivery
+    ^ long poll                                          |
+heartbeat: at the server's interval, on its own connection
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from xwhep.common.errors import AuthenticationFailed, NotAllowed, XwhepError
+from xwhep.common.wire import Ack, Lease, Leave, Running, WorkRequest
+from xwhep.worker.board import Attempt
+from xwhep.worker.delivery import Delivery
+from xwhep.worker.execution import HandBack, Workshop, execute
+from xwhep.worker.flag import Flag
+from xwhep.worker.heart import Heart
+from xwhep.worker.identity import Identity
+from xwhep.worker.machine import Host
+from xwhep.worker.retry import Backoff, Stopped, patiently, pause
+from xwhep.worker.spool import Parcel, is_key
+
+log = logging.getLogger(__name__)
+
+POLL_S = 20.0
+POLL_MARGIN_S = 15.0  # more than the server may be late with its 204
+LEAVE_S = 1.0
+COOL_DOWN_S = 2.0  # after a job had to be handed back: it may come straight back
+
+
+class Worker:
+    """One enrolled worker. `run` is its whole life."""
+
+    def __init__(self, identity: Identity, host: Host, shop: Workshop, slots: int) -> None:
+        self._host, self._shop = host, shop
+        self._slot_count, self._slots = slots, threading.Semaphore(slots)
+        self._leases: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
+        self._given_up = Flag()
+        self._fatal: XwhepError | None = None
+        self._cool, self._cool_until = Backoff(first_s=COOL_DOWN_S), 0.0
+        self._polls = identity.session(host.state)
+        self._beats = identity.session(host.state)
+        self._deliveries = identity.session(host.state)
+        self._heart = Heart(self._beats, shop.board, identity.heartbeat_s)
+        self._delivery = Delivery(self._deliveries, shop.spool, shop.board, self._given_up)
+
+    def run(self, stop: Flag) -> None:
+        """Work until `stop` is set, then leave in good order.
+
+        Raises:
+            AuthenticationFailed: the server revoked this worker.
+            NotAllowed: its token is not a worker's.
+        """
+        self._stop = stop
+        for parcel in self._shop.spool.parcels():
+            log.info("%s: its result is still here", parcel)
+            self._delivery.add(parcel)
+        slots = [self._start(f"slot-{number + 1}", self._serve_slot) for number in range(self._slot_count)]
+        self._start("heartbeat", lambda: self._heart.beat(stop))
+        delivery = self._start("delivery", self._delivery.run)
+        dispatcher = self._start("dispatcher", self._dispatch)
+        stop.wait()
+        self._end_dispatcher(dispatcher)
+        self._leave([*slots, delivery])
+        if self._fatal:
+            raise self._fatal
+
+    def _start(self, name: str, body: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(target=self._guarded, args=(body,), name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _guarded(self, body: Callable[[], None]) -> None:
+        try:
+            body()
+        except (AuthenticationFailed, NotAllowed) as exc:
+            self._fatal = self._fatal or exc
+            self._stop.set()
+
+    # The dispatcher: one long poll at a time, while there is a free slot.
+
+    def _dispatch(self) -> None:
+        backoff = Backoff()
+        while self._take_slot():
+            try:
+                lease = self._ask()
+                backoff.reset()
+            except (AuthenticationFailed, NotAllowed):
+                raise
+            except XwhepError as exc:
+                self._slots.release()
+                if not self._stop.is_set():
+                    pause(backoff, exc, self._stop, "asking for work")
+                continue
+            if lease is None or not self._accept(lease):
+                self._slots.release()
+
+    def _take_slot(self) -> bool:
+        """Wait for a free slot, and until not too many results wait for the server. False when it is time to stop."""
+        while self._delivery.waiting() > 2 * self._slot_count + 8:
+            if self._stop.wait(0.5):
+                return False
+        self._slots.acquire()
+        return not self._stop.wait(max(0.0, self._cool_until - time.monotonic()))
+
+    def _ask(self) -> Lease | None:
+        free = max(1, self._slot_count - len(self._shop.board.unfinished()))
+        machine = self._host.announce(sorted(self._shop.assets.installed()))
+        request = WorkRequest(machine=machine, slots=free, wait_s=POLL_S)
+        return self._polls.post("/v1/work/request", request, Lease, timeout_s=POLL_S + POLL_MARGIN_S)
+
+    def _accept(self, lease: Lease) -> bool:
+        attempt = Attempt(lease)
+        if not is_key(attempt.key):
+            log.error("%s: its id is no usable name of a folder, so it is not taken", attempt)
+            return False
+        log.info("%s: accepted", attempt)
+        self._shop.board.add(attempt)
+        self._leases.put(attempt)
+        return True
+
+    # The slots, each one job at a time. A thread outlives the job it started, or the kernel would end it (pdeathsig).
+
+    def _serve_slot(self) -> None:
+        while (attempt := self._leases.get()) is not None:
+            try:
+                parcel = execute(attempt, self._shop)
+            except HandBack as exc:
+                self._hand_back(attempt, exc)
+            else:
+                self._finished(attempt, parcel)
+            self._slots.release()
+
+    def _finished(self, attempt: Attempt, parcel: Parcel | None) -> None:
+        if parcel is None:
+            log.info("%s: ended on order, nothing is kept", attempt)
+            self._shop.board.remove(attempt)
+        elif attempt.handed_back:
+            self._shop.spool.drop(parcel)
+        else:
+            self._cool.reset()
+            self._delivery.add(parcel, attempt.lease.app)
+
+    def _hand_back(self, attempt: Attempt, reason: HandBack) -> None:
+        """Give one job to another worker now, instead of when its lease runs out; this one goes on after a pause."""
+        if attempt.handed_back:
+            return
+        log.warning("%s: handed back: %s", attempt, reason)
+        self._cool_until = time.monotonic() + self._cool.next_s()
+        message = Leave(running=[running(attempt)])
+        try:
+            patiently(
+                lambda: self._deliveries.post("/v1/work/leave", message, Ack),
+                self._stop,
+                f"{attempt}: handing back",
+            )
+        except Stopped:
+            return  # it is still on the board, so _leave names it
+        except (AuthenticationFailed, NotAllowed):
+            raise
+        except XwhepError as exc:
+            log.warning("%s: the server does not take it back: %s", attempt, exc)
+        self._shop.board.remove(attempt)
+
+    # The end.
+
+    def _end_dispatcher(self, dispatcher: threading.Thread) -> None:
+        """No lease may come after this: it would wait for its time-out."""
+        self._polls.abort()
+        self._slots.release()
+        dispatcher.join(LEAVE_S / 4)
+
+    def _leave(self, last: list[threading.Thread]) -> None:
+        """Kill what runs, tell the server, give finished results a last second."""
+        deadline = time.monotonic() + LEAVE_S
+        unfinished = self._shop.board.unfinished()
+        for attempt in unfinished:
+            attempt.handed_back = True
+            attempt.cancel.set()
+        self._shop.session.abort()
+        self._shop.launcher.kill_all()
+        for _ in range(self._slot_count):
+            self._leases.put(None)
+        self._delivery.finish()
+        if not self._fatal:
+            self._say_goodbye([running(attempt) for attempt in unfinished])
+        for thread in last:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._given_up.set()
+        self._deliveries.abort()
+        left = len(self._shop.spool.parcels())
+        log.info("stopped: %d jobs handed back, %d results still to deliver", len(unfinished), left)
+
+    def _say_goodbye(self, unfinished: list[Running]) -> None:
+        self._beats.abort()  # a heartbeat after the goodbye would be a return
+        with contextlib.suppress(XwhepError):  # away: the leases run out by themselves
+            self._polls.post("/v1/work/leave", Leave(running=unfinished), Ack, timeout_s=LEAVE_S)
+
+
+def running(attempt: Attempt) -> Running:
+    return Running(job_id=attempt.lease.job_id, attempt=attempt.lease.attempt)

@@ -1,0 +1,171 @@
+"""The worker as a service: from its settings and its state folder to a running `Worker`, and signals to its end.
+
+state/  identity.json ca-*.pem   who it is            0600
+        cache/ spool/ rejected/  blobs and results    0700
+        jobs/                    running jobs; whatever is there at start is from a life that was cut short
+        lock status.json         one worker per folder; what it is doing
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+from xwhep.common.errors import ConnectionFailed, NotAllowed, UsageError
+from xwhep.common.join import JoinLine, parse_join_line
+from xwhep.common.version import VERSION
+from xwhep.worker import identity as identities
+from xwhep.worker import processes
+from xwhep.worker.assets import Assets
+from xwhep.worker.board import Board, Status, sole_worker
+from xwhep.worker.cache import Cache
+from xwhep.worker.execution import Workshop, remove_tree
+from xwhep.worker.flag import Flag
+from xwhep.worker.identity import Identity
+from xwhep.worker.launch import Launcher, choose
+from xwhep.worker.loop import Worker
+from xwhep.worker.machine import Host
+from xwhep.worker.retry import Stopped, patiently
+from xwhep.worker.sandbox import PROCESS, Limits
+from xwhep.worker.settings import Settings
+from xwhep.worker.spool import Spool
+
+log = logging.getLogger(__name__)
+
+JOIN_VARIABLE, JOIN_FILE_VARIABLE = "XWHEP_JOIN", "XWHEP_JOIN_FILE"
+
+
+def run(settings: Settings) -> int:
+    """Work until SIGTERM or SIGINT; 0 then.
+
+    Raises:
+        XwhepError: it cannot start, or the server does not know it any more.
+    """
+    stop = Flag()
+    stop_on_signals(stop)
+    prepare_state(settings.state)
+    with sole_worker(settings.state):
+        processes.guard_this_process()
+        isolation = choose(settings.isolation, limits_of(settings), settings.state)
+        _log_start(settings, isolation)
+        host, assets = Host(settings.state, isolation), Assets(settings.shared_dir)
+        try:
+            identity = _identity(settings, host, assets, stop)
+        except Stopped:
+            return 0
+        shop = _workshop(settings, identity, isolation, assets)
+        log.info("worker %s (%s) serves %s", identity.name, identity.worker_id, identity.address)
+        Worker(identity, host, shop, settings.slots).run(stop)
+    return 0
+
+
+def limits_of(settings: Settings) -> Limits:
+    return Limits(processes=settings.job_processes, files=settings.job_files)
+
+
+def stop_on_signals(stop: Flag) -> None:
+    """SIGTERM, SIGINT, or a thread that breaks: all end in good order."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    # Else its slot would be gone for ever, silently; systemd or the container's keeper starts a whole worker again.
+    threading.excepthook = _die
+
+
+def _die(broken: threading.ExceptHookArgs) -> None:
+    trace = "".join(traceback.format_exception(broken.exc_type, broken.exc_value, broken.exc_traceback))
+    sys.stderr.write(f"the worker has a fault of its own and ends:\n{trace}")
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def prepare_state(state: Path) -> None:
+    """Make the state folder, private. As root it lets through (not list) the user that jobs run as.
+
+    Raises:
+        NotAllowed: this user may not write there.
+    """
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        if state.stat().st_uid == os.geteuid():
+            state.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    except OSError as exc:
+        raise NotAllowed(
+            f"the state folder {state} cannot be used: {exc}", "name another with --state or XWHEP_WORKER_STATE"
+        ) from exc
+    if not os.access(state, os.W_OK | os.X_OK):
+        raise NotAllowed(
+            f"user {os.geteuid()} may not write to {state}", "name another with --state or XWHEP_WORKER_STATE"
+        )
+
+
+def prepare_jobs(state: Path) -> Path:
+    """The folder of running jobs, empty: a job of an earlier life is not continued, its lease runs out."""
+    jobs = state / "jobs"
+    jobs.mkdir(mode=0o711, exist_ok=True)
+    for pid in processes.strays(jobs):
+        log.warning("process %d of a job of an earlier life is ended", pid)
+        processes.send(pid, signal.SIGKILL)
+    for leftover in jobs.iterdir():
+        log.warning("%s was cut short in an earlier life and is removed", leftover.name)
+        remove_tree(leftover)
+    return jobs
+
+
+def _log_start(settings: Settings, isolation: str) -> None:
+    log.info("xwhep-worker %s, state %s, %d slots, isolation %s", VERSION, settings.state, settings.slots, isolation)
+    if isolation == PROCESS:
+        log.warning("jobs run without a wall of their own: they can read what user nobody, or this user, can read")
+
+
+def _identity(settings: Settings, host: Host, assets: Assets, stop: Flag) -> Identity:
+    if found := identities.stored(settings.state):
+        os.environ.pop(JOIN_VARIABLE, None)
+        return found
+    line = _join_line()
+    machine = host.announce(sorted(assets.installed()))
+    # A container may start before its server does.
+    return patiently(
+        lambda: identities.join(line, settings.name, machine, settings.state), stop, "joining", (ConnectionFailed,)
+    )
+
+
+def _join_line() -> JoinLine:
+    text, file = os.environ.pop(JOIN_VARIABLE, ""), os.environ.get(JOIN_FILE_VARIABLE, "")
+    if not text and file:
+        try:
+            text = Path(file).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise UsageError(f"{JOIN_FILE_VARIABLE} cannot be read: {exc}", identities.HOW_TO_JOIN) from exc
+    if not text:
+        raise UsageError(
+            f"this worker has joined no server yet, and {JOIN_VARIABLE} is not set", identities.HOW_TO_JOIN
+        )
+    return parse_join_line(text)
+
+
+def _workshop(settings: Settings, identity: Identity, isolation: str, assets: Assets) -> Workshop:
+    status = Status(
+        pid=os.getpid(),
+        name=identity.name,
+        worker_id=identity.worker_id,
+        server=identity.address,
+        isolation=isolation,
+        slots=settings.slots,
+        started_at=time.time(),
+        connected=False,
+    )
+    return Workshop(
+        jobs=prepare_jobs(settings.state),
+        session=identity.session(settings.state),
+        cache=Cache(settings.state / "cache", settings.cache_max),
+        assets=assets,
+        launcher=Launcher(isolation, limits_of(settings), settings.stop_grace),
+        spool=Spool(settings.state),
+        board=Board(settings.state, status),
+    )

@@ -1,0 +1,161 @@
+"""Stage network_test: a verdict only when tests ran, none failed and none was skipped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+
+from xwhep_packaging.artefacts import Manifest, Output
+from xwhep_packaging.errors import EngineError, NetworkTestError, SettingsError
+from xwhep_packaging.settings import NetworkTest, Settings
+from xwhep_packaging.stages import network_test
+from xwhep_packaging.store import Draft
+
+DIGEST = "sha256:" + "a" * 64
+
+
+class FakeEngine:
+    """An engine whose address is only handed on: the tests below start no container."""
+
+    name = "podman"
+
+    def __init__(self, error: EngineError | None = None) -> None:
+        self.error, self.is_serving = error, False
+
+    def has_image(self, digest: str) -> bool:
+        return True
+
+    def take(self, digest: str, tags: tuple[str, ...], log: Path) -> None:
+        """Nothing to do."""
+
+    @contextmanager
+    def serving(self, log: Path) -> Iterator[str]:
+        if self.error:
+            raise self.error
+        self.is_serving = True
+        yield "unix:///fake.sock"
+        self.is_serving = False
+
+
+@pytest.fixture
+def draft(tmp_path: Path) -> Draft:
+    folder = tmp_path / "draft"
+    folder.mkdir()
+    return Draft(folder=folder, log=tmp_path / "logs" / "network_test.log")
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Output:
+    facts = {"digest": DIGEST}
+    return Output(folder=tmp_path, manifest=Manifest(stage="images", name="server", key="k", inputs={}, facts=facts))
+
+
+def with_tests(settings: Settings, content: str, timeout_s: int = 60) -> Settings:
+    """The settings, and a folder of one test file for them."""
+    folder = settings.root_folder / "tests" / "network"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "test_small.py").write_text(content)
+    return msgspec.structs.replace(settings, network_test=NetworkTest(timeout_s=timeout_s))
+
+
+PASSES = """
+import json, os, pathlib
+def test_is_told_everything():
+    assert os.environ["DOCKER_HOST"] == "unix:///fake.sock"
+    assert os.environ["XWHEP_TEST_ENGINE"] == "podman"
+    assert json.loads(os.environ["XWHEP_TEST_IMAGES"]) == {"server": "sha256:" + "a" * 64}
+    output = pathlib.Path(os.environ["XWHEP_TEST_OUTPUT"])
+    (output / "timings.json").write_text('{"ready_s": 0.5}')
+def test_second():
+    pass
+"""
+
+
+def test_verdict(settings: Settings, image: Output, draft: Draft) -> None:
+    engine = FakeEngine()
+    network_test.make_network_test(with_tests(settings, PASSES), engine, [image], draft)
+    assert draft.facts == {
+        "engine": "podman",
+        "verdict": "passed",
+        "tests": 2,
+        "skipped": 0,
+        "timings": {"ready_s": 0.5},
+    }
+    assert len(list(ElementTree.parse(draft.folder / "junit.xml").getroot().iter("testcase"))) == 2
+    assert not engine.is_serving
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        pytest.param("def test_one():\n    assert 1 == 2\n", "assert 1 == 2", id="a test fails"),
+        pytest.param("", "no tests ran", id="no tests"),
+        pytest.param("import pytest\n@pytest.mark.skip\ndef test_one(): pass\n", "1 skipped", id="all skipped"),
+        pytest.param(
+            "import pytest\ndef test_one(): pass\n@pytest.mark.skip\ndef test_two(): pass\n",
+            "1 skipped",
+            id="one skipped",
+        ),
+        pytest.param("import nosuchmodule\n", "nosuchmodule", id="a test file that cannot be read"),
+        pytest.param("import os\nos._exit(0)\n", "", id="pytest ends early with status 0"),
+    ],
+)
+def test_no_verdict(settings: Settings, image: Output, draft: Draft, content: str, cause: str) -> None:
+    with pytest.raises(NetworkTestError, match="the network test on podman fails") as caught:
+        network_test.make_network_test(with_tests(settings, content), FakeEngine(), [image], draft)
+    assert cause in caught.value.cause
+    assert caught.value.log == draft.log
+    assert "verdict" not in draft.facts
+
+
+def test_time_limit(settings: Settings, image: Output, draft: Draft) -> None:
+    slow = with_tests(settings, "import time\ndef test_one(): time.sleep(60)\n", timeout_s=1)
+    with pytest.raises(NetworkTestError) as caught:
+        network_test.make_network_test(slow, FakeEngine(), [image], draft)
+    assert "stopped after 1 s" in caught.value.cause
+
+
+def test_engine_that_does_not_start(settings: Settings, image: Output, draft: Draft) -> None:
+    with pytest.raises(EngineError, match="no"):
+        network_test.make_network_test(with_tests(settings, PASSES), FakeEngine(EngineError("no")), [image], draft)
+
+
+# Keys
+
+
+def test_key_follows_tests_engine_and_images(settings: Settings) -> None:
+    made = with_tests(settings, PASSES)
+    key = network_test.recipe(made, "podman", {"images:server": "1"}).key
+    assert network_test.recipe(made, "podman", {"images:server": "1"}).key == key
+    assert network_test.recipe(made, "docker", {"images:server": "1"}).key != key
+    assert network_test.recipe(made, "podman", {"images:server": "2"}).key != key
+    assert network_test.recipe(with_tests(settings, "#"), "podman", {"images:server": "1"}).key != key
+
+
+def test_byte_code_changes_no_key(settings: Settings) -> None:
+    made = with_tests(settings, PASSES)
+    key = network_test.recipe(made, "podman", {}).key
+    cache = made.root_folder / "tests" / "network" / "__pycache__"
+    cache.mkdir()
+    (cache / "test_small.pyc").write_bytes(b"x")
+    assert network_test.recipe(made, "podman", {}).key == key
+
+
+def test_missing_folder(settings: Settings) -> None:
+    with pytest.raises(SettingsError, match="does not exist"):
+        network_test.recipe(settings, "podman", {})
+
+
+def test_callers_plugins_are_not_loaded(settings: Settings, image: Output, draft: Draft) -> None:
+    """A conftest.py or pytest.ini above the folder has no say."""
+    made = with_tests(settings, "def test_one(): pass\n")
+    (settings.root_folder / "conftest.py").write_text("raise SystemExit('loaded')\n")
+    (settings.root_folder / "pytest.ini").write_text("[pytest]\naddopts = --nosuchoption\n")
+    network_test.make_network_test(made, FakeEngine(), [image], draft)
+    assert json.dumps(draft.facts["verdict"]) == '"passed"'

@@ -1,0 +1,176 @@
+"""What a build says it made: latest.json for machines, one table for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from repositories import Repository
+from xwhep_packaging import report
+from xwhep_packaging.artefacts import Output, sha256_tree
+from xwhep_packaging.errors import PipelineError
+from xwhep_packaging.pipeline import Pipeline
+from xwhep_packaging.settings import Settings
+from xwhep_packaging.store import Draft, Recipe, Store
+
+DIGEST = "sha256:" + "ab" * 32
+VERSION = "11.0.0~git20231114.2213+abcdef0"
+
+
+class Published(Pipeline):
+    """A pipeline whose steps are published with made-up contents, so that no tool runs."""
+
+    def recipe(self, name: str) -> Recipe:
+        stage, _, part = name.partition(":")
+        return Recipe(stage=stage, name=part or "grid", inputs={"made": "up"})
+
+
+def facts_of(name: str) -> dict[str, Any]:
+    image = {"digest": DIGEST, "tags": ["grid-server:1", "gridserverimg_2023-11-14-22-13-20:latest"], "size": 9_700_000}
+    layers = {"layers": ["sha256:1", "sha256:2"], "layer_sizes": [9_600_000, 100_000], "version": VERSION, "epoch": 5}
+    verdict = {"verdict": "passed", "engine": "podman", "tests": 7, "timings": {"ready_s": 0.5}}
+    return {"debs": {"version": VERSION}, "images": {**image, **layers}, "network_test": verdict}.get(name, {})
+
+
+@pytest.fixture
+def published(settings: Settings, store: Store) -> Pipeline:
+    pipeline = Published(settings, store)
+    for name in pipeline.steps:
+
+        def make(draft: Draft, name: str = name) -> None:
+            draft.facts.update(facts_of(name.partition(":")[0]))
+            if name.startswith("debs:"):
+                (draft.folder / f"grid-server_{VERSION}_all.deb").write_bytes(b"x" * 12_345)
+
+        store.make(pipeline.recipe(name), make)
+    return pipeline
+
+
+def test_report(published: Pipeline, repository: Repository) -> None:
+    made = report.build_report(published)
+    assert made["commit"] == made["shipped_commit"] == repository.git("rev-parse", "HEAD")
+    assert (made["epoch"], made["date"]) == (1_700_000_000, "2023-11-14T22:13:20Z")
+    assert (made["verdict"], made["engine"], made["version"]) == ("passed", "podman", VERSION)
+    deb = made["debs"][0]
+    assert (deb["package"], deb["version"], deb["architecture"]) == ("grid-server", VERSION, "all")
+    assert Path(deb["path"]).stat().st_size == deb["size"] == 12_345
+    assert made["images"][0]["digest"] == DIGEST
+    assert made["network_test"]["tests"] == 7
+    assert set(made["keys"]) == set(published.steps)
+    assert json.loads(json.dumps(made)) == made
+
+
+def test_report_of_a_dirty_tree(published: Pipeline, repository: Repository) -> None:
+    repository.write("src/main.py", "print('loose')\n")
+    made = report.build_report(published)
+    assert made["dirty"]
+    assert "not in this commit" in report.table(made, {})
+
+
+def test_report_without_a_verdict_is_none(settings: Settings, store: Store) -> None:
+    """What is not made is never reported."""
+    with pytest.raises(PipelineError, match="is not made"):
+        report.build_report(Published(settings, store))
+
+
+def test_table(published: Pipeline) -> None:
+    published.store.remember_seconds("debs:grid", published.recipe("debs:grid").key, 5.678)
+    made = report.build_report(published)
+    table = report.table(made, {"debs:grid": 5.678})
+    rows = [line.split() for line in table.splitlines()]
+    assert [f"grid-server_{VERSION}_all.deb", "12.3", "kB", made["debs"][0]["sha256"][:12]] in rows
+    assert ["grid-server:1", "9.7", "MB", "abababababab"] in rows
+    assert ["gridserverimg_2023-11-14-22-13-20", "abababababab"] in rows
+    assert ["debs:grid", "5.7", "s", "made", "now"] in rows
+    assert table.splitlines()[-1] == "verdict  passed: 7 network tests on podman"
+    assert max(len(line) for line in table.splitlines()) <= 120
+    assert ["debs:grid", "5.7", "s", "up", "to", "date"] in [
+        line.split() for line in report.table(made, {}).splitlines()
+    ]
+
+
+def test_saved_only_when_something_changed(published: Pipeline) -> None:
+    made = report.build_report(published)
+    report.save(published, made)
+    path = published.store.root / "latest.json"
+    first = path.read_bytes()
+    assert json.loads(first)["finished_at"] > 0
+    report.save(published, made)
+    assert path.read_bytes() == first
+    report.save(published, {**made, "verdict": "other"})
+    assert json.loads(path.read_bytes())["verdict"] == "other"
+
+
+# Steps
+
+
+def test_steps_name_what_they_need(settings: Settings, store: Store) -> None:
+    steps = Pipeline(settings, store).steps
+    assert steps["debs:grid"].needs == ("source:grid", "base:chroot")
+    assert steps["images:server"].needs == ("base:image", "debs:grid")
+    assert steps["network_test"].needs == ("images:server",)
+    assert all(need in steps for step in steps.values() for need in step.needs)
+
+
+def test_nothing_is_asked_before_a_step_is(settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making the list of tasks starts no process: `doit list` works where nothing is installed."""
+    monkeypatch.setattr("subprocess.Popen", lambda *words, **more: pytest.fail("a process was started"))
+    assert Pipeline(settings, store).steps
+
+
+def test_commit_is_resolved_once_a_run(settings: Settings, store: Store, repository: Repository) -> None:
+    """A commit made meanwhile changes nothing half-way."""
+    pipeline = Pipeline(settings, store)
+    before = pipeline.commit("grid")
+    repository.write("src/main.py", "print('two')\n")
+    repository.commit("two")
+    assert pipeline.commit("grid") == before
+    assert Pipeline(settings, store).commit("grid") != before
+
+
+def test_needs_are_made_first(settings: Settings, store: Store) -> None:
+    """A step asked for alone makes what it needs, each once; what is found is not made again."""
+    pipeline, made = Published(settings, store), []
+
+    def making(name: str) -> Any:
+        return lambda draft: made.append(name)
+
+    for name, step in list(pipeline.steps.items()):
+        object.__setattr__(step, "maker", making(name))
+        object.__setattr__(step, "present", lambda output: True)
+    pipeline.make("debs:grid")
+    assert made == ["source:grid", "base:chroot", "debs:grid"]
+    pipeline.make("lint:grid")
+    assert made[3:] == ["lint:grid"]
+    assert set(pipeline.seconds) == {"source:grid", "base:chroot", "debs:grid", "lint:grid"}
+
+
+def test_image_is_as_old_as_its_newest_input(settings: Settings, store: Store, repository: Repository) -> None:
+    repository.write("images/server/Containerfile", "FROM scratch\nLABEL a=b\n")
+    repository.commit("image")
+    assert Pipeline(settings, store)._image_epoch("server") == 1_700_000_060
+
+
+# Digests of folders
+
+
+def test_digest_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    first = sha256_tree(tmp_path)
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "a.pyc").write_text("1")
+    assert sha256_tree(tmp_path) == first
+    (tmp_path / "a").chmod(0o755)
+    second = sha256_tree(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert len({first, second, sha256_tree(tmp_path)}) == 3
+
+
+def test_output_names_its_files(published: Pipeline) -> None:
+    output = published.output("debs:grid")
+    assert isinstance(output, Output)
+    assert [path.suffix for path in output.matching(".deb")] == [".deb"]
+    assert output.matching(".changes") == []

@@ -1,0 +1,387 @@
+"""Wake-ups, watchers, the fleet, the reaper and who-is-asking, without HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from xwhep.common.errors import AuthenticationFailed, DiskFull, NotAllowed
+from xwhep.common.wire import App, Binary, Machine
+from xwhep.server.auth import CACHE_S, Authenticator, Door, UserPrincipal
+from xwhep.server.failures import TooManyTries
+from xwhep.server.fleet import Fleet
+from xwhep.server.identity import hash_password
+from xwhep.server.reaper import Reaper
+from xwhep.server.scheduler import AppCatalogue, Dispatcher, JobWatchers, connect_changes
+from xwhep.server.settings import Settings
+from xwhep.server.store.records import (
+    Account,
+    Attempt,
+    Change,
+    Expired,
+    SessionRecord,
+    WorkerRecord,
+)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def machine(arch: str = "x86_64") -> Machine:
+    return Machine(os="linux", arch=arch, cpu_count=1, cpu_model="", ram_bytes=1, disk_free_bytes=1, version="")
+
+
+def app(name: str, arch: str = "any") -> App:
+    return App(
+        id=name, name=name, owner="o", created_at=0, binaries=[Binary(os="any", arch=arch, sha256="a" * 64, size=1)]
+    )
+
+
+@pytest.fixture
+def catalogue():
+    made = AppCatalogue()
+    made.put(app("everywhere"))
+    made.put(app("arm", "aarch64"))
+    return made
+
+
+def test_the_first_that_fits_is_woken_and_each_for_one_job(catalogue):
+    dispatcher = Dispatcher(catalogue)
+    with dispatcher.waiting("w1", machine()) as first, dispatcher.waiting("w2", machine("aarch64")) as second:
+        dispatcher.wake("arm")
+        assert (first.woken.is_set(), second.woken.is_set()) == (False, True)
+        dispatcher.wake("everywhere")
+        assert first.woken.is_set()
+        first.woken.clear()
+        second.woken.clear()
+
+
+def test_an_avoided_worker_is_not_woken(catalogue):
+    dispatcher = Dispatcher(catalogue)
+    with dispatcher.waiting("w1", machine()) as first, dispatcher.waiting("w2", machine()) as second:
+        dispatcher.wake("everywhere", avoid_worker="w1")
+        assert (first.woken.is_set(), second.woken.is_set()) == (False, True)
+        second.woken.clear()
+
+
+def test_a_wake_up_that_was_not_used_is_passed_on(catalogue):
+    dispatcher = Dispatcher(catalogue)
+    with dispatcher.waiting("w2", machine()) as stays:
+        with dispatcher.waiting("w1", machine()) as leaves:
+            stays.woken.set()  # so that the leaver gets the next one
+            dispatcher.wake("everywhere")
+            assert leaves.woken.is_set()
+            stays.woken.clear()
+        assert stays.woken.is_set()
+        stays.woken.clear()
+
+
+def test_a_new_app_fits_requests_that_wait_already(catalogue):
+    dispatcher = Dispatcher(catalogue)
+    with dispatcher.waiting("w1", machine()) as waiting:
+        assert waiting.fitting(catalogue) == ("everywhere",)
+        catalogue.put(app("new", "x86_64"))
+        assert waiting.fitting(catalogue) == ("everywhere", "new")
+
+
+def test_a_stop_wakes_all_and_passes_nothing_on(catalogue):
+    dispatcher = Dispatcher(catalogue)
+    with dispatcher.waiting("w1", machine()) as first, dispatcher.waiting("w2", machine()) as second:
+        dispatcher.stop()
+        assert first.woken.is_set()
+        assert second.woken.is_set()
+
+
+def test_watchers_hear_of_their_job_only_and_are_forgotten():
+    watchers = JobWatchers()
+    with watchers.watching("j1") as one, watchers.watching("j2") as two:
+        watchers.changed("j1")
+        assert (one.is_set(), two.is_set()) == (True, False)
+        watchers.stop()
+        assert two.is_set()
+    assert watchers._events == {}
+
+
+def test_a_commit_tells_watchers_and_waiting_workers(catalogue):
+    dispatcher, watchers = Dispatcher(catalogue), JobWatchers()
+    with watchers.watching("j1") as watched, dispatcher.waiting("w1", machine()) as waiting:
+        connect_changes([Change(job_id="j1")], dispatcher, watchers)
+        assert (watched.is_set(), waiting.woken.is_set()) == (True, False)
+        connect_changes([Change(job_id="j2", pending_app_id="everywhere")], dispatcher, watchers)
+        assert waiting.woken.is_set()
+        waiting.woken.clear()
+
+
+# fleet
+
+
+def stored(**fields: object) -> WorkerRecord:
+    base = {"id": "w", "name": "node", "machine": machine(), "last_seen_at": 900.0, "left_at": 0.0, "running": ()}
+    return WorkerRecord(**{**base, **fields})
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def fleet(clock):
+    return Fleet(15.0, clock)
+
+
+def test_states_of_a_worker(fleet, clock):
+    assert fleet.view(stored(), []).state == "lost"
+    assert fleet.view(stored(last_seen_at=990.0), []).state == "idle"
+    assert fleet.view(stored(left_at=950.0), []).state == "left"
+    fleet.announce("w", "node", machine())
+    assert fleet.view(stored(), []).state == "idle"
+    assert fleet.view(stored(running=(("j", "ann"),)), ["j"]).state == "busy"
+    clock.now += 16
+    assert fleet.view(stored(), []).state == "lost"
+    fleet.seen("w")
+    assert fleet.view(stored(), []).last_seen_at == clock.now
+    fleet.forget("w")
+    assert fleet.live() == []
+
+
+def test_a_parked_worker_lives_however_long_it_waits(fleet, clock):
+    fleet.announce("w", "node", machine())
+    with fleet.parked("w"):
+        clock.now += 100
+        assert fleet.view(stored(), []).state == "idle"
+        assert [found[0] for found in fleet.live()] == ["w"]
+    clock.now += 16
+    assert fleet.live() == []
+
+
+def test_only_news_are_saved_and_the_long_gone_forgotten(fleet, clock):
+    fleet.announce("w", "node", machine())
+    assert fleet.take_unsaved() == [("w", 1000.0, machine())]
+    assert fleet.take_unsaved() == []
+    fleet.seen("w")
+    assert len(fleet.take_unsaved()) == 1
+    clock.now += 1000
+    fleet.take_unsaved()
+    assert fleet._present == {}
+
+
+# reaper
+
+
+class FakeJobs:
+    """The store as far as the reaper goes."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Expired] = []
+        self.rules: list[float] = []
+        self.extended: list[float] = []
+        self.fails = False
+
+    async def expired(self, limit):
+        if self.fails:
+            raise DiskFull("full")
+        return self.waiting[:limit]
+
+    async def lose(self, expired, rule):
+        self.rules.append(rule.avoid_until)
+
+    async def extend_leases(self, until):
+        self.extended.append(until)
+        return 1
+
+    async def app_waits(self, app_id):
+        return app_id == "everywhere"
+
+
+class FakeStore:
+    def __init__(self) -> None:
+        self.jobs = FakeJobs()
+        self.people = self
+        self.saved: list[object] = []
+
+    async def workers_seen(self, seen):
+        self.saved.extend(seen)
+
+
+@pytest.fixture
+def reaper(catalogue, fleet, clock):
+    return Reaper(
+        settings=Settings(lease_seconds=15.0),
+        store=FakeStore(),
+        fleet=fleet,
+        catalogue=catalogue,
+        dispatcher=Dispatcher(catalogue),
+        clock=clock,
+    )
+
+
+def expired(app_id: str = "everywhere") -> Expired:
+    return Expired(attempt=Attempt(job_id="j", number=1, worker_id="w1"), app_id=app_id, worker_name="node1", losses=0)
+
+
+@pytest.mark.parametrize(
+    ("others", "avoid_until"), [([], 0.0), ([machine()], 1015.0)], ids=["nobody else", "another that fits"]
+)
+def test_the_loser_waits_only_when_there_is_another(reaper, run, others, avoid_until):
+    reaper.store.jobs.waiting = [expired()]
+    reaper.fleet.announce("w1", "node1", machine())
+    for other in others:
+        reaper.fleet.announce("w2", "node2", other)
+    run(reaper.reap)
+    assert reaper.store.jobs.rules == [avoid_until]
+
+
+def test_another_that_does_not_fit_is_nobody(reaper, run, fleet):
+    reaper.store.jobs.waiting = [expired("arm")]
+    fleet.announce("w2", "node2", machine("x86_64"))
+    run(reaper.reap)
+    assert reaper.store.jobs.rules == [0.0]
+
+
+def test_a_clock_that_jumps_loses_no_worker(reaper, run, clock):
+    run(reaper.tick)
+    clock.now += 1
+    run(reaper.tick)
+    assert reaper.store.jobs.extended == []
+    clock.now += 3600
+    run(reaper.tick)
+    assert reaper.store.jobs.extended == [clock.now + 15.0]
+
+
+def test_each_tick_wakes_for_jobs_whose_time_came_and_saves_the_fleet(reaper, run, fleet):
+    fleet.announce("w", "node", machine())
+    with reaper.dispatcher.waiting("w", machine()) as waiting:
+        run(reaper.tick)
+        assert waiting.woken.is_set()
+        waiting.woken.clear()
+    assert len(reaper.store.saved) == 1
+
+
+def test_a_full_disk_does_not_end_the_reaper(reaper):
+    reaper.settings = Settings(lease_seconds=0.05)
+
+    async def scenario():
+        reaper.store.jobs.fails = True
+        task = asyncio.create_task(reaper.run())
+        await asyncio.sleep(0.05)
+        assert not task.done()
+        reaper.store.jobs.fails = False
+        reaper.store.jobs.waiting = [expired()]
+        await asyncio.sleep(0.05)
+        assert reaper.store.jobs.rules
+        task.cancel()
+
+    asyncio.run(scenario())
+
+
+# auth
+
+
+class FakePeople:
+    def __init__(self) -> None:
+        self.sessions: dict[str, SessionRecord] = {}
+        self.asked = 0
+        self.known = Account(login="ann", role="user", password_hash=hash_password("right one"))
+        self.people = self
+
+    async def session(self, token_hash):
+        self.asked += 1
+        return next(iter(self.sessions.values()), None)
+
+    async def worker_name(self, token_hash):
+        return ("w1", "node1")
+
+    async def account(self, login):
+        return self.known if login == "ann" else None
+
+    async def add_session(self, token_hash, login, expires_at):
+        self.sessions[token_hash] = SessionRecord(login=login, role="user", expires_at=expires_at)
+
+
+def test_a_token_is_looked_up_once_a_second_and_not_beyond_its_end(run, clock):
+    people = FakePeople()
+    people.sessions["x"] = SessionRecord(login="ann", role="user", expires_at=1000.5)
+    auth = Authenticator(people, clock)
+
+    async def scenario():
+        for _ in range(10):
+            assert await auth.user("Bearer xwu_token") == UserPrincipal(login="ann", role="user")
+        assert people.asked == 1
+        clock.now = 1000.5
+        people.sessions.clear()
+        with pytest.raises(AuthenticationFailed):
+            await auth.user("Bearer xwu_token")
+
+    run(scenario)
+
+
+def test_a_revoked_token_ends_within_the_cache_time(run, clock):
+    people = FakePeople()
+    people.sessions["x"] = SessionRecord(login="ann", role="user", expires_at=9999)
+    auth = Authenticator(people, clock)
+
+    async def scenario():
+        await auth.user("Bearer xwu_token")
+        people.sessions.clear()
+        clock.now += CACHE_S
+        with pytest.raises(AuthenticationFailed):
+            await auth.user("Bearer xwu_token")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic abc", "Bearer odd_token"])
+def test_what_is_no_token_is_refused(run, header):
+    with pytest.raises(AuthenticationFailed):
+        run(lambda: Authenticator(FakePeople()).principal(header))
+
+
+def test_workers_and_users_are_kept_apart(run):
+    people = FakePeople()
+    people.sessions["x"] = SessionRecord(login="ann", role="user", expires_at=9e9)
+    auth = Authenticator(people)
+    assert run(lambda: auth.worker("Bearer xww_token")).id == "w1"
+    with pytest.raises(NotAllowed):
+        run(lambda: auth.user("Bearer xww_token"))
+    with pytest.raises(NotAllowed):
+        run(lambda: auth.worker("bearer xwu_token"))
+
+
+def test_the_door_opens_for_the_right_password_only_and_not_for_ever(run):
+    people = FakePeople()
+
+    async def scenario():
+        door = Door(people, session_s=60, clock=lambda: 1000.0)
+        session = await door.login("ann", "right one", "a1")
+        assert (session.login, session.expires_at) == ("ann", 1060.0)
+        for login in ("ann", "nobody"):
+            with pytest.raises(AuthenticationFailed):
+                await door.login(login, "wrong one", "a1")
+        for _ in range(4):
+            with pytest.raises(AuthenticationFailed):
+                await door.login("ann", "wrong one", "a1")
+        with pytest.raises(TooManyTries):
+            await door.login("ann", "right one", "a1")
+        assert (await door.login("ann", "right one", "another address")).login == "ann"
+
+    run(scenario)
+
+
+def test_the_join_token_is_throttled_only_when_it_is_wrong(run):
+    async def scenario():
+        door = Door(FakePeople(), session_s=60)
+        for _ in range(50):
+            door.check_join_token("right", "right", "a1")
+        for _ in range(5):
+            with pytest.raises(AuthenticationFailed):
+                door.check_join_token("wrong", "right", "a1")
+        with pytest.raises(TooManyTries):
+            door.check_join_token("wrong", "right", "a1")
+
+    run(scenario)

@@ -1,0 +1,66 @@
+"""The address book: a silent name server holds nothing up, a moved server is found again."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from urllib3.util import connection as urllib3_connection
+
+from xwhep.worker.addresses import Addresses, KnownHostConnection
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield sock
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every host that was looked up; only grid.test and numbers have an address."""
+    questions: list[str] = []
+    real = socket.getaddrinfo
+
+    def answer(host: str, *rest: object, **more: object) -> list[object]:
+        questions.append(host)
+        if host == "grid.test":
+            host = "127.0.0.1"
+        elif not host[0].isdigit():
+            raise socket.gaierror(socket.EAI_AGAIN, "silent")
+        return list(real(host, *rest, **more))
+
+    monkeypatch.setattr(urllib3_connection.socket, "getaddrinfo", answer)
+    return questions
+
+
+def connection_to(port: int, addresses: Addresses) -> KnownHostConnection:
+    class Own(KnownHostConnection):
+        pass
+
+    Own.addresses = addresses
+    return Own("grid.test", port, timeout=2)
+
+
+def test_second_connection_asks_no_name_server(listener: socket.socket, asked: list[str]) -> None:
+    addresses, port = Addresses(), listener.getsockname()[1]
+    for _ in range(2):
+        connection_to(port, addresses)._new_conn().close()
+    assert asked == ["grid.test", "127.0.0.1"]
+
+
+def test_host_stays_the_name_that_the_certificate_is_checked_against(listener: socket.socket, asked: list[str]) -> None:
+    addresses = Addresses()
+    for _ in range(2):
+        connection = connection_to(listener.getsockname()[1], addresses)
+        connection._new_conn().close()
+        assert connection.host == "grid.test"
+
+
+def test_a_server_that_moved_is_looked_up_again(listener: socket.socket, asked: list[str]) -> None:
+    addresses = Addresses()
+    addresses._last["grid.test"] = "127.0.0.2"  # nobody listens there
+    connection_to(listener.getsockname()[1], addresses)._new_conn().close()
+    assert asked == ["127.0.0.2", "grid.test"]
+    assert addresses._last == {"grid.test": "127.0.0.1"}
