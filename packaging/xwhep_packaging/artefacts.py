@@ -58,8 +58,8 @@ class Commit:
     """A resolved commit of a source, before anything is exported.
 
     `sha` is what was asked for. `shipped_sha` and `epoch` (UTC seconds) are those of the last commit that touched what
-    ships, `content` is a digest of what ships alone, `tag` the version tag that covers it (may be empty). `released`: it is
-    a published archive with a version of its own; `repository` is then the archive, and both hashes are its sha256.
+    ships, `content` is a digest of what ships alone, `tag` the version tag that covers it (may be empty). `released`:
+    it is a published archive with its own version; `repository` is then the archive, both hashes are its sha256.
     """
 
     repository: Path

@@ -91,6 +91,44 @@ class CommandSource(Source, frozen=True, kw_only=True, tag="command"):
     lint: bool = False
 
 
+class HealthCheck(Section, frozen=True, kw_only=True):
+    """A command inside the container that ends with 0 while it is healthy; times in seconds."""
+
+    command: Argv
+    interval_s: Annotated[int, Meta(ge=1)] = 10
+    timeout_s: Annotated[int, Meta(ge=1)] = 5
+    start_s: Annotated[int, Meta(ge=0)] = 10
+    retries: Annotated[int, Meta(ge=1)] = 3
+
+
+class Image(Section, frozen=True, kw_only=True):
+    """One image: the .debs installed in it, and either a folder with a Containerfile or the settings that make one.
+
+    `debs` maps a source to those of its packages that go in; the first source gives the image its version. `packages`
+    are Debian packages beside those of [base]. `user` is a number or UID:GID; `volumes` are its folders, the first one
+    is where it starts. `dated_name` begins the second, dated name; empty: PRODUCT-NAME.
+    """
+
+    debs: dict[Name, list[DebianPackage]]
+    folder: str = ""
+    packages: list[DebianPackage] = []
+    dated_name: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9.-]*)?\Z", max_length=64)] = ""
+    user: Annotated[str, Meta(pattern=r"^[0-9]+(:[0-9]+)?\Z")] = "65534"
+    ports: list[Annotated[int, Meta(ge=1, le=65535)]] = []
+    volumes: list[Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._+-]+)+\Z")]] = []
+    environment: dict[Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")], str] = {}
+    entrypoint: list[str] = []
+    command: list[str] = []
+    health: HealthCheck | None = None
+
+    @property
+    def described(self) -> list[str]:
+        """The settings that a Containerfile of its own would say."""
+        names = ("user", "ports", "volumes", "environment", "entrypoint", "command", "health")
+        return [name for name in names if getattr(self, name) != getattr(EMPTY_IMAGE, name)]
+
+
+EMPTY_IMAGE = Image(debs={})
 AnySource = DebianSource | StdebSource | CommandSource
 BUILDERS: tuple[type[Source], ...] = (DebianSource, StdebSource, CommandSource)
 # What the stdeb builder itself runs in the chroot.

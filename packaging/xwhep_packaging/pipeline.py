@@ -104,8 +104,19 @@ class Pipeline:
     def _all_steps(self) -> list[Step]:
         roots = [self._root_step("chroot"), self._root_step("rootfs")]
         sources = [step for name in self.settings.sources for step in self._source_steps(name)]
+        extras = [self._extra_step(name) for name, image in self.settings.images.items() if image.packages]
         roles = [self._image_step(name) for name in self.settings.images]
-        return [*sources, *roots, self._base_image_step(), *roles, self._network_step()]
+        return [*sources, *roots, *extras, self._base_image_step(), *roles, self._network_step()]
+
+    def _extra_step(self, name: str) -> Step:
+        wanted = self.settings.images[name].packages
+        return Step(
+            name=f"base:packages-{name}",
+            doc=f"the Debian packages that the {name} image has beside the base",
+            needs=("base:rootfs",),
+            recipe=lambda: base.extra_recipe(name, self.recipe("base:rootfs").key, wanted, self.tools),
+            maker=lambda draft: base.make_extra(self.settings, self.output("base:rootfs"), wanted, draft),
+        )
 
     def _root_step(self, kind: str) -> Step:
         return Step(
@@ -239,10 +250,12 @@ class Pipeline:
         own_sources = list(self.settings.images[name].debs)
         built = [f"debs:{source_name}" for source_name in own_sources]
 
+        extra = [f"base:packages-{name}"] if self.settings.images[name].packages else []
+
         def upstream() -> dict[str, str]:
             folder = self._image_folder(name)
-            own = {"folder": folder.content, "epoch": str(self._image_epoch(name))}
-            return {**own, **self._keys("base:image", *built)}
+            own = {"folder": folder.content if folder else "", "epoch": str(self._image_epoch(name))}
+            return {**own, **self._keys("base:image", *extra, *built)}
 
         def make(draft: Draft) -> None:
             inputs = images.ImageInputs(
@@ -252,6 +265,7 @@ class Pipeline:
                 epoch=self._image_epoch(name),
                 revision=self.commit(own_sources[0]).shipped_sha,
                 origin=self.commit(own_sources[0]).origin,
+                extra=self.output(extra[0]) if extra else None,
             )
             images.make_image(self.settings, name, inputs, draft)
             image = draft.facts
@@ -260,7 +274,7 @@ class Pipeline:
         return Step(
             name=f"images:{name}",
             doc=f"bake the {name} image",
-            needs=("base:image", *built),
+            needs=("base:image", *extra, *built),
             recipe=lambda: images.recipe(self.settings, name, upstream()),
             maker=make,
             present=lambda output: self.engine.has_image(output.manifest.facts["digest"]),
@@ -281,9 +295,10 @@ class Pipeline:
     def _keys(self, *names: str) -> dict[str, str]:
         return {name: self.recipe(name).key for name in names}
 
-    def _image_folder(self, name: str) -> Commit:
+    def _image_folder(self, name: str) -> Commit | None:
         """The image's folder as a source of its own: what is baked is what is committed, not what lies about."""
-        return self._folder(self.settings.images[name].folder)
+        folder = self.settings.images[name].folder
+        return self._folder(folder) if folder else None
 
     def _folder(self, path: str) -> Commit:
         """The last commit of a folder of the pipeline file's repository."""
@@ -294,11 +309,17 @@ class Pipeline:
 
     def _image_epoch(self, name: str) -> int:
         """The latest time of all that goes in (decision 4)."""
-        commits = [self.commit(source_name) for source_name in self.settings.images[name].debs]
-        return max(commit.epoch for commit in [self._image_folder(name), *commits])
+        sources = self.settings.images[name].debs
+        commits = [self.commit(source_name) for source_name in sources]
+        folders = [self._image_folder(name), *(self._overlay(source_name) for source_name in sources)]
+        return max(commit.epoch for commit in [*commits, *folders] if commit)
 
-    def _export_folder(self, name: str, draft: Draft) -> Path:
+    def _export_folder(self, name: str, draft: Draft) -> Path | None:
+        """A tar of the image's folder as committed; None when it has none."""
+        folder = self._image_folder(name)
+        if folder is None:
+            return None
         tarball = draft.folder / "context.tar"
-        argv = source.export_command(self._image_folder(name), [self.settings.images[name].folder], tarball)
+        argv = source.export_command(folder, [self.settings.images[name].folder], tarball)
         command.run(Command(argv=argv, error=BakeError, log=draft.log))
         return tarball

@@ -20,8 +20,21 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from xwhep_packaging.definitions import BUILDERS, AnySource, DebianPackage, Name, Section, Service, StdebSource
+from xwhep_packaging.definitions import (
+    BUILDERS,
+    AnySource,
+    DebianPackage,
+    HealthCheck,
+    Image,
+    Name,
+    Section,
+    Service,
+    StdebSource,
+)
 from xwhep_packaging.errors import SettingsError
+
+MAIN_FILE = "packaging/pipeline.toml"
+MAIN_STORE = "_build"
 
 # Environment variable -> the setting it overrides.
 OVERRIDES = {
@@ -43,9 +56,10 @@ class Product(Section, frozen=True, kw_only=True):
 
 
 class Store(Section, frozen=True, kw_only=True):
-    """Where everything made is kept, relative to the pipeline file's repository."""
+    """Where everything made is kept, relative to the pipeline file's repository. Empty: _build for that repository's
+    packaging/pipeline.toml, _build/products/NAME for any other."""
 
-    folder: str = "_build"
+    folder: str = ""
 
 
 class Suite(Section, frozen=True, kw_only=True):
@@ -77,17 +91,6 @@ class RootFs(Section, frozen=True, kw_only=True):
     remove: list[PathPattern] = []
 
 
-class Image(Section, frozen=True, kw_only=True):
-    """One image: a folder with a Containerfile, the .debs installed in it, and its second, dated name.
-
-    `debs` maps a source to those of its packages that go in; the first source gives the image its version.
-    """
-
-    folder: str
-    debs: dict[Name, list[DebianPackage]]
-    dated_name: Name
-
-
 class NetworkTest(Section, frozen=True, kw_only=True):
     """The folder of pytest files that link the containers."""
 
@@ -116,7 +119,10 @@ class Settings(Section, frozen=True, kw_only=True):
 
     @property
     def store_folder(self) -> Path:
-        return self.root_folder / self.store.folder
+        if self.store.folder:
+            return self.root_folder / self.store.folder
+        main = Path(self.file).absolute() == self.root_folder / MAIN_FILE
+        return self.root_folder / (MAIN_STORE if main else f"{MAIN_STORE}/products/{self.product.name}")
 
     @property
     def docker_host(self) -> str:
@@ -223,6 +229,7 @@ def _known_keys() -> set[str]:
         *BUILDERS,
         Service,
         Image,
+        HealthCheck,
         NetworkTest,
     )
     return {"builder", *(name for section in sections for name in section.__struct_fields__)} - {"root", "file"}
@@ -236,12 +243,29 @@ def _check_references(file: Path, settings: Settings) -> None:
             _check_sdist(file, name, source)
     for name, image in settings.images.items():
         _check_sources(file, settings, name, image)
-        folder = settings.root_folder / image.folder
-        if not os.path.isfile(folder / "Containerfile"):  # noqa: PTH113 - pathlib's raises where a name is too long
+        _check_containerfile(file, settings, name, image)
+
+
+def _check_containerfile(file: Path, settings: Settings, name: str, image: Image) -> None:
+    """A folder with a Containerfile, or settings that make one; both at once would contradict each other."""
+    if image.folder and image.described:
+        raise SettingsError(
+            f"{file}: [images.{name}] has both a folder and {', '.join(image.described)}",
+            next_step="say them in the folder's Containerfile, or remove `folder`",
+        )
+    if not image.folder:
+        if not image.entrypoint and not image.command:
             raise SettingsError(
-                f"{file}: [images.{name}] folder {image.folder!r} holds no Containerfile",
-                next_step="correct the folder, or write the Containerfile",
+                f"{file}: [images.{name}] says neither folder nor entrypoint",
+                next_step="name a folder with a Containerfile, or describe the image: entrypoint, user, ports ...",
             )
+        return
+    folder = settings.root_folder / image.folder
+    if not os.path.isfile(folder / "Containerfile"):  # noqa: PTH113 - pathlib's raises where a name is too long
+        raise SettingsError(
+            f"{file}: [images.{name}] folder {image.folder!r} holds no Containerfile",
+            next_step="correct the folder, or write the Containerfile",
+        )
 
 
 def _check_sources(file: Path, settings: Settings, name: str, image: Image) -> None:

@@ -224,6 +224,51 @@ def derived_command(settings: Settings, shared: Path, repository: Path, tarball:
     ]
 
 
+def extra_recipe(name: str, rootfs_key: str, packages: list[str], tools: dict[str, str]) -> Recipe:
+    """What decides the packages of one image beside the base."""
+    inputs = {"rootfs": rootfs_key, "packages": " ".join(packages), "mmdebstrap": tools["mmdebstrap"]}
+    return Recipe(stage=STAGE, name=f"packages-{name}", inputs={**inputs, "code": sha256_file(Path(__file__))})
+
+
+def extra_command(settings: Settings, rootfs: Path, packages: list[str], folder: Path) -> list[str]:
+    """Install the packages into a copy of the base that is thrown away, and keep the .debs that it took."""
+    return [
+        "mmdebstrap",
+        "--variant=custom",
+        "--format=null",
+        f"--architectures={settings.suite.architecture}",
+        f"--include={','.join(packages)}",
+        f'--setup-hook=tar -C "$1" -xf {shlex.quote(str(rootfs))}',
+        "--skip=essential/unlink,download/empty,cleanup/apt/cache",
+        f"--customize-hook=sync-out /var/cache/apt/archives {shlex.quote(str(folder))}",
+        settings.suite.name,
+        "-",
+        *apt_lines(settings),
+    ]
+
+
+def make_extra(settings: Settings, rootfs: Output, packages: list[str], draft: Draft) -> None:
+    """Put the .debs of `packages`, and of what they need and the base lacks, into the draft.
+
+    Raises:
+        NetworkError: a mirror does not answer.
+        BaseError: the suite has no such package.
+    """
+    with temporary_folder("base", _roomy_place()) as folder:
+        folder.chmod(0o755)
+        taken = folder / "taken"
+        taken.mkdir()
+        argv = extra_command(settings, rootfs.path(TARBALL), packages, taken)
+        environment = {"TMPDIR": str(folder), "SOURCE_DATE_EPOCH": str(FIXED_EPOCH)}
+        made = command.run(Command(argv=argv, env=environment, log=draft.log), check=False)
+        if made.returncode != 0:
+            raise _explained("image's", made.stdout, draft.log)
+        found = sorted(taken.glob("*.deb"))
+        for deb in found:
+            shutil.copyfile(deb, draft.folder / deb.name)
+    draft.facts.update({"packages": [deb.name for deb in found]})
+
+
 def metapackage_control(more: Additions) -> str:
     """A package that depends on all of it, so that apt itself resolves versions and alternatives."""
     return (
