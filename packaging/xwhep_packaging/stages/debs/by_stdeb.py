@@ -19,7 +19,7 @@ from xwhep_packaging.definitions import StdebSource
 from xwhep_packaging.errors import BuildError
 from xwhep_packaging.stages.debs import by_debian, explain
 from xwhep_packaging.stages.debs.job import Built, Job, extract
-from xwhep_packaging.stages.debs.project import Project, package_version, synopsis
+from xwhep_packaging.stages.debs.project import SHIM, Project, package_version, synopsis
 from xwhep_packaging.stages.debs.stdeb_tree import DebianFolder
 
 PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
@@ -102,7 +102,7 @@ def _inspected(job: Job, tree: Path) -> Project:
             next_step="correct `location` or `subfolder`, or choose another builder",
         )
     shutil.copyfile(INSPECT, job.work / ".inspect.py")
-    argv = ["python3", "-I", "/build/.inspect.py", f"/build/{tree.name}", "/build/.project.json"]
+    argv = ["python3", "-I", "/build/.inspect.py", f"/build/{tree.name}", "/build/.project.json", SHIM]
     result = job.chroot.run(argv, "/build", job.log)
     if result.returncode != 0:
         raise _wheel_error(job, result.stdout)

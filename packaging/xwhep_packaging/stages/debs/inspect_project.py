@@ -1,9 +1,10 @@
 """Runs inside the chroot, by the suite's own Python: what is this project, and what does it need?
 
-    python3 -I inspect_project.py TREE OUTPUT
+    python3 -I inspect_project.py TREE OUTPUT SHIM
 
 Builds the project's wheel by its own backend (so that every backend is understood), and writes as JSON what the wheel
-says, its requirements as Debian packages, and what its commands answer to --help. Nothing in TREE is changed.
+says, its requirements as Debian packages, and what its commands answer to --help. SHIM is the text of the setup.py that
+a project with setup.cfg alone gets. Nothing in TREE is changed.
 """
 
 from __future__ import annotations
@@ -24,19 +25,18 @@ from packaging.utils import canonicalize_name
 
 KNOWN_NAMES = Path("/usr/share/dh-python/dist/cpython3_fallback")
 HELP_TIMEOUT_S = 20
-SHIM = "from setuptools import setup\n\nsetup()\n"
 # One fixed width and no colour, or a man page would depend on the terminal.
 PLAIN_TERMINAL = {"COLUMNS": "79", "LINES": "24", "TERM": "dumb", "NO_COLOR": "1", "PYTHON_COLORS": "0"}
 
 
 def main() -> int:
-    tree, output = Path(sys.argv[1]), Path(sys.argv[2])
+    tree, output, shim_text = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "tree"
         shutil.copytree(tree, copy, symlinks=True)
         shim = not (copy / "setup.py").exists() and not (copy / "pyproject.toml").exists()
         if shim:
-            (copy / "setup.py").write_text(SHIM)
+            (copy / "setup.py").write_text(shim_text)
         unpacked = build_wheel(copy, Path(folder))
         found = {**describe(unpacked), "shim": shim, "build_requires": mapped(build_requires(copy))}
     output.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")

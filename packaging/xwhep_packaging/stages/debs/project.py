@@ -13,6 +13,8 @@ import msgspec
 from xwhep_packaging.artefacts import Commit
 from xwhep_packaging.errors import BuildError
 
+# The setup.py of a project that has setup.cfg alone, which today's build tools do not take.
+SHIM = "from setuptools import setup\n\nsetup()\n"
 SYNOPSIS_WIDTH = 78
 DESCRIPTION_WIDTH = 78
 DESCRIPTION_PARAGRAPHS = 3

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from xwhep_packaging.artefacts import Commit
 from xwhep_packaging.stages.debs import control, man
-from xwhep_packaging.stages.debs.inspect_project import SHIM
-from xwhep_packaging.stages.debs.project import Project, copyright_text, long_description, synopsis
+from xwhep_packaging.stages.debs.project import SHIM, Project, copyright_text, long_description, synopsis
 
 STANDARDS_VERSION = "4.7.2"
 LICENCE_FILES = re.compile(r"(licen[cs]e|copying)(\.(txt|md|rst))?", re.I)
