@@ -1,4 +1,4 @@
-"""Every sample project of tests/projects is built, or refused with its own clear error; all of it twice where bytes count.
+"""Every sample project of tests/projects is built, or refused with its own clear error.
 
 Needs root, mmdebstrap and a Debian mirror; the root file systems are shared with this checkout's store.
 """
