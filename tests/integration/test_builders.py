@@ -114,14 +114,13 @@ def test_two_folders_at_two_times_give_the_same_bytes(tmp_path_factory: pytest.T
 
 
 def test_committed_orig_tarball_is_taken_as_it_is(workshop: Workshop) -> None:
-    repository = workshop.repository("shell-old")
+    repository = workshop.repository("shell-old", "shell-pristine")
     tarball = repository / "upstream.tar.gz"
     with gzip.GzipFile(tarball, "wb", mtime=0) as stream, tarfile.open(fileobj=stream, mode="w") as archive:
         for name in ("shell-greet", "shell-greet.1", "sample.toml"):
             archive.add(repository / name, f"upstream/{name}")
     git(repository, "add", "--all")
     git(repository, "commit", "--quiet", "--message=orig")
-    repository = repository.rename(repository.with_name("shell-pristine"))
     source = {"builder": "debian", "orig": "upstream.tar.gz", "lint": False}
     built = Built(
         pipeline=(pipeline := workshop.pipeline(repository, source)), debs=pipeline.make("debs:shell-pristine")
@@ -147,7 +146,7 @@ def make_sdist(folder: Path, repository: Path) -> Path:
 
 
 def test_pinned_sdist_is_its_own_orig_tarball(workshop: Workshop, tmp_path: Path) -> None:
-    repository = workshop.repository("py-setup").rename(workshop.folder / "from-sdist")
+    repository = workshop.repository("py-setup", "from-sdist")
     sdist = make_sdist(tmp_path, repository)
     digest = hashlib.sha256(sdist.read_bytes()).hexdigest()
     pipeline = workshop.pipeline(repository, {"builder": "stdeb", "sdist": str(sdist), "sha256": digest})
@@ -157,7 +156,7 @@ def test_pinned_sdist_is_its_own_orig_tarball(workshop: Workshop, tmp_path: Path
 
 
 def test_sdist_with_another_hash_is_refused(workshop: Workshop, tmp_path: Path) -> None:
-    repository = workshop.repository("py-setup").rename(workshop.folder / "other-hash")
+    repository = workshop.repository("py-setup", "other-hash")
     sdist = make_sdist(tmp_path, repository)
     pipeline = workshop.pipeline(repository, {"builder": "stdeb", "sdist": str(sdist), "sha256": "0" * 64})
     with pytest.raises(SourceError, match="is not the archive that was pinned") as caught:
@@ -167,7 +166,7 @@ def test_sdist_with_another_hash_is_refused(workshop: Workshop, tmp_path: Path) 
 
 def test_younger_overlay_gives_another_revision(workshop: Workshop) -> None:
     """Other bytes never go under the same version."""
-    repository = workshop.repository("py-service").rename(workshop.folder / "younger")
+    repository = workshop.repository("py-service", "younger")
     git(repository, "rm", "--quiet", "-r", "--cached", "overlay")
     git(repository, "commit", "--quiet", "--message=code alone")
     git(repository, "add", "--all", date="2026-11-03T08:30:00+00:00")

@@ -41,15 +41,13 @@ class Workshop:
     folder: Path
     store: Path
 
-    def repository(self, name: str, *, date: str = COMMITTED, change: dict[str, str] | None = None) -> Path:
-        """The sample as a git repository with one commit of that date."""
-        folder = self.folder / name
+    def repository(self, name: str, called: str = "") -> Path:
+        """The sample as a git repository with one commit."""
+        folder = self.folder / (called or name)
         shutil.copytree(PROJECTS / name, folder, ignore=shutil.ignore_patterns("__pycache__"))
-        for path, text in (change or {}).items():
-            (folder / path).write_text(text)
         git(folder, "init", "--quiet", "--initial-branch=main")
-        git(folder, "add", "--all", date=date)
-        git(folder, "commit", "--quiet", "--message=sample", date=date)
+        git(folder, "add", "--all")
+        git(folder, "commit", "--quiet", "--message=sample")
         return folder
 
     def pipeline(self, repository: Path, source: dict[str, Any]) -> Pipeline:

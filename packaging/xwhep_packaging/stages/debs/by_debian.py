@@ -135,7 +135,8 @@ def _prepared(job: Job, source: DebianSource, folder: Path) -> Tree:
     version = dated_version(head, job.commit, native=native, pristine=bool(source.orig))
     if version != head:
         # The package's own maintainer: under another name lintian takes the entry for somebody else's upload.
-        entry = control.changelog_entry(package, version, job.commit, paragraphs[0]["Maintainer"].strip())
+        maintainer, after = paragraphs[0]["Maintainer"].strip(), control.changelog_time(text)
+        entry = control.changelog_entry(package, version, job.commit, maintainer, after=after)
         (debian / "changelog").write_text(entry + text, encoding="utf-8")
     return Tree(folder=folder, package=package, version=version, native=native)
 

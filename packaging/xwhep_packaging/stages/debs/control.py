@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 
 from xwhep_packaging.artefacts import Commit
 from xwhep_packaging.errors import BuildError
@@ -157,8 +157,20 @@ def changelog_head(text: str) -> tuple[str, str]:
     return match["source"], match["version"]
 
 
-def changelog_entry(package: str, version: str, commit: Commit, maintainer: str) -> str:
-    """A changelog entry for `version`, dated by the commit, so that nothing in a package holds the day of the build."""
+def changelog_time(text: str) -> int:
+    """When the entry on top was signed (UTC seconds); 0 when its date cannot be read."""
+    match = re.search(r"^ -- .*>  (.+)$", text, re.M)
+    try:
+        return int(parsedate_to_datetime(match[1]).timestamp()) if match else 0
+    except ValueError:
+        return 0
+
+
+def changelog_entry(package: str, version: str, commit: Commit, maintainer: str, *, after: int = 0) -> str:
+    """A changelog entry for `version`, dated by the commit, so that nothing in a package holds the day of the build.
+
+    `after` is the time of the entry below (UTC seconds): an older or equal one on top would be a mistake.
+    """
     called = "the published archive with sha256\n   " if commit.released else "commit"  # one line would be too long
     what = f"  * Build of {called} {commit.shipped_sha}.".splitlines()
     lines = (
@@ -166,6 +178,6 @@ def changelog_entry(package: str, version: str, commit: Commit, maintainer: str)
         "",
         *what,
         "",
-        f" -- {maintainer}  {formatdate(commit.epoch).replace('-0000', '+0000')}",
+        f" -- {maintainer}  {formatdate(max(commit.epoch, after + 1)).replace('-0000', '+0000')}",
     )
     return "\n".join(lines) + "\n\n"

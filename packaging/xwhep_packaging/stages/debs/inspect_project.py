@@ -19,6 +19,7 @@ import tempfile
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -38,7 +39,9 @@ def main() -> int:
         if shim:
             (copy / "setup.py").write_text(shim_text)
         unpacked = build_wheel(copy, Path(folder))
-        found = {**describe(unpacked), "shim": shim, "build_requires": mapped(build_requires(copy))}
+        told = describe(unpacked)
+        told["licence"] = told["licence"] or stated_licence(copy)  # flit leaves it out of a wheel
+        found = {**told, "shim": shim, "build_requires": mapped(build_requires(copy))}
     output.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     return 0
 
@@ -54,14 +57,24 @@ def build_wheel(tree: Path, folder: Path) -> Path:
     return unpacked
 
 
-def build_requires(tree: Path) -> list[str]:
+def pyproject(tree: Path, section: str) -> dict[str, Any]:
     file = tree / "pyproject.toml"
-    system = tomllib.loads(file.read_text(encoding="utf-8")).get("build-system", {}) if file.exists() else {}
-    requires = system.get("requires", [])
+    found = tomllib.loads(file.read_text(encoding="utf-8")).get(section, {}) if file.exists() else {}
+    return dict(found)
+
+
+def stated_licence(tree: Path) -> str:
+    """The licence in pyproject.toml: an expression, or the table of earlier days with its text."""
+    licence = pyproject(tree, "project").get("license", "")
+    return str(licence.get("text", "") if isinstance(licence, dict) else licence)
+
+
+def build_requires(tree: Path) -> list[str]:
+    requires = pyproject(tree, "build-system").get("requires", [])
     return [str(entry) for entry in requires] or ["setuptools"]
 
 
-def describe(unpacked: Path) -> dict[str, object]:
+def describe(unpacked: Path) -> dict[str, Any]:
     """What the wheel's metadata say, in plain types."""
     (info,) = unpacked.glob("*.dist-info")
     distribution = importlib.metadata.PathDistribution(info)
