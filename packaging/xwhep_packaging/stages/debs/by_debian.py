@@ -10,6 +10,7 @@ import dataclasses
 import re
 import shlex
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 
 from xwhep_packaging.artefacts import Commit
@@ -58,7 +59,10 @@ def run_build(job: Job, tree: Tree, steps: list[str]) -> None:
     """Run `steps` in /build, then dpkg-buildpackage in the tree."""
     # A chroot without build-essential is meant so: gcc is half of its size.
     lean = "" if "build-essential" in job.chroot.packages else " --ignore-builtin-builddeps"
-    build = f"cd {shlex.quote(tree.folder.name)} && exec dpkg-buildpackage -us -uc --build=full{lean}"
+    # The one place where dpkg writes the day of the build; .changes, which comes after, holds the file's hash.
+    date = formatdate(job.chroot.epoch).replace("-0000", "+0000")
+    hook = shlex.quote(f"--hook-changes=sed -i 's/^Build-Date: .*/Build-Date: {date}/' ../*.buildinfo")
+    build = f"cd {shlex.quote(tree.folder.name)} && exec dpkg-buildpackage -us -uc --build=full{lean} {hook}"
     result = job.chroot.shell("\n".join([*steps, build]), "/build", job.log)
     if result.returncode != 0:
         raise explain.failed_build(job.name, result.stdout, job.log)
@@ -136,7 +140,7 @@ def _prepared(job: Job, source: DebianSource, folder: Path) -> Tree:
     if version != head:
         # The package's own maintainer: under another name lintian takes the entry for somebody else's upload.
         maintainer, after = paragraphs[0]["Maintainer"].strip(), control.changelog_time(text)
-        entry = control.changelog_entry(package, version, job.commit, maintainer, after=after)
+        entry = control.changelog_entry((package, version), job.commit, maintainer, after)
         (debian / "changelog").write_text(entry + text, encoding="utf-8")
     return Tree(folder=folder, package=package, version=version, native=native)
 

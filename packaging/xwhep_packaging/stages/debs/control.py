@@ -166,15 +166,15 @@ def changelog_time(text: str) -> int:
         return 0
 
 
-def changelog_entry(package: str, version: str, commit: Commit, maintainer: str, *, after: int = 0) -> str:
-    """A changelog entry for `version`, dated by the commit, so that nothing in a package holds the day of the build.
+def changelog_entry(head: tuple[str, str], commit: Commit, maintainer: str, after: int = 0) -> str:
+    """A changelog entry for `head` (source, version), dated by the commit: nothing in it tells the day of the build.
 
     `after` is the time of the entry below (UTC seconds): an older or equal one on top would be a mistake.
     """
     called = "the published archive with sha256\n   " if commit.released else "commit"  # one line would be too long
     what = f"  * Build of {called} {commit.shipped_sha}.".splitlines()
     lines = (
-        f"{package} ({version}) unstable; urgency=medium",
+        f"{head[0]} ({head[1]}) unstable; urgency=medium",
         "",
         *what,
         "",

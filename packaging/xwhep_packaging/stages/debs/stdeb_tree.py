@@ -51,7 +51,7 @@ class DebianFolder:
         self._write("control", edited_control(self.debian / "control", self._edits(sysusers)))
         self._write(
             "changelog",
-            control.changelog_entry(self.project.debian_name, self.version, self.commit, source["Maintainer"]),
+            control.changelog_entry((self.project.debian_name, self.version), self.commit, source["Maintainer"]),
         )
         self._write("rules", RULES.format(name=self.project.debian_name))
         if "copyright" not in own:
