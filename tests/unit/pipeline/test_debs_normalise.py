@@ -101,6 +101,24 @@ def test_dpkg_reads_the_normal_form_and_a_fixed_system_owner_stays(tmp_path: Pat
     assert normalise.control_fields(form)["Package"] == "sample"
 
 
+def test_umask_leaves_no_trace_but_a_folder_for_all_stays_so() -> None:
+    def form(mode: int) -> bytes:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for name, bits in (("./a", mode), ("./all", 0o1777)):
+                info = tarfile.TarInfo(name)
+                info.type, info.mode = (tarfile.DIRTYPE if name == "./all" else tarfile.REGTYPE), bits
+                archive.addfile(info)
+        control = packed([("./control", CONTROL)], time=1)
+        return ar([("debian-binary", b"2.0\n"), ("control.tar", control), ("data.tar", buffer.getvalue())])
+
+    first, changes = normalise.normal_form(form(0o664), EPOCH)
+    assert first == normalise.normal_form(form(0o644), EPOCH)[0]
+    assert "modes" in changes
+    with tarfile.open(fileobj=io.BytesIO(lzma.decompress(dict(normalise.ar_members(first))["data.tar.xz"]))) as archive:
+        assert archive.getmember("./all").mode == 0o1777
+
+
 def test_what_differs_is_named() -> None:
     first, _ = normalise.normal_form(deb([("./a", b"1"), ("./b", b"2")]), EPOCH)
     second, _ = normalise.normal_form(deb([("./a", b"1"), ("./b", b"3")]), EPOCH)
