@@ -584,7 +584,7 @@ def test_a_database_of_a_newer_server_is_refused(fast_folder):
 def test_a_migration_of_a_joined_branch_is_applied_though_a_later_one_was(fast_folder, monkeypatch):
     path, known = fast_folder / "xwhep.db", migrations()
     module = "xwhep.server.store.sqlite_database.migrations"
-    first, last = [*known, (997, "CREATE TABLE c (x)")], [*known, (996, "CREATE TABLE b (x)"), (997, "nonsense")]
+    first, last = [*known, (997, "CREATE TABLE c (x);")], [*known, (996, "CREATE TABLE b (x);"), (997, "nonsense")]
     for found in (first, last, last):
         monkeypatch.setattr(module, lambda found=found: found)
         with transaction(path):
