@@ -28,13 +28,13 @@ async def submit(request: Request) -> Response:
     spec = await body_of(request, JobSpec)
     check_job(spec)
     app = await find_app(grid, spec.app)
-    inputs = await _resolve(grid, user, spec)
+    inputs = await resolve(grid, user, spec)
     job = await grid.store.jobs.submit(NewJob(owner=user.login, app_id=app.id, spec=spec, inputs=inputs))
     log_event("job submitted", job=job.id, app=app.name, user=user.login)
     return answer(job)
 
 
-async def _resolve(grid: Grid, user: UserPrincipal, spec: JobSpec) -> Inputs:
+async def resolve(grid: Grid, user: UserPrincipal, spec: JobSpec) -> Inputs:
     stdin = _leased(await find_datum(grid, user, spec.stdin)) if spec.stdin else None
     data = [_leased(await find_datum(grid, user, name)) for name in spec.data]
     names = [datum.name for datum in data]
@@ -75,18 +75,18 @@ async def show(request: Request) -> Response:
     seen = whole_number(query.get("seen", "0"), "seen", 2**62)
     until = asyncio.get_running_loop().time() + seconds(query.get("wait", "0"), "wait", MAX_WAIT_S)
     with grid.watchers.watching(job_id) as changed:
-        job = await _own(grid, user, job_id)
+        job = await own_job(grid, user, job_id)
         while job.revision <= seen and job.state not in FINAL_STATES:
             if not await wait_for(changed, request, until - asyncio.get_running_loop().time()):
                 break
             changed.clear()
-            job = await _own(grid, user, job_id)
+            job = await own_job(grid, user, job_id)
             if grid.stopping.is_set():
                 break
     return answer(job)
 
 
-async def _own(grid: Grid, user: UserPrincipal, job_id: str) -> Job:
+async def own_job(grid: Grid, user: UserPrincipal, job_id: str) -> Job:
     """Raises: NotFound: also for what is another user's."""
     job = await grid.store.jobs.job(job_id)
     if job is None or not (user.is_admin or job.owner == user.login):
@@ -96,7 +96,7 @@ async def _own(grid: Grid, user: UserPrincipal, job_id: str) -> Job:
 
 async def cancel(request: Request) -> Response:
     user, grid = await user_of(request), grid_of(request)
-    await _own(grid, user, request.path_params["id"])
+    await own_job(grid, user, request.path_params["id"])
     job = await grid.store.jobs.cancel(request.path_params["id"])
     log_event("job cancelled", job=job.id, attempt=job.attempt, user=user.login)
     return answer(job)
@@ -104,7 +104,7 @@ async def cancel(request: Request) -> Response:
 
 async def explain_job(request: Request) -> Response:
     user, grid = await user_of(request), grid_of(request)
-    job = await _own(grid, user, request.path_params["id"])
+    job = await own_job(grid, user, request.path_params["id"])
     return answer(explain(job, await _standings(grid, job) if job.state is JobState.PENDING else []))
 
 
@@ -123,7 +123,7 @@ async def _standings(grid: Grid, job: Job) -> list[Standing]:
 
 async def delete(request: Request) -> Response:
     user, grid = await user_of(request), grid_of(request)
-    job = await _own(grid, user, request.path_params["id"])
+    job = await own_job(grid, user, request.path_params["id"])
     await grid.store.jobs.delete(job.id)
     log_event("job deleted", job=job.id, user=user.login)
     return no_content()
