@@ -12,7 +12,7 @@ from xwhep.server.auth import Authenticator, Door
 from xwhep.server.blobs import BlobFolder
 from xwhep.server.catalogue import AppCatalogue, KindCatalogue
 from xwhep.server.fleet import Fleet
-from xwhep.server.keeper import Keeper
+from xwhep.server.upkeep import Upkeep
 from xwhep.server.outputs import OutputBoard
 from xwhep.server.pace import Pace
 from xwhep.server.reaper import Reaper, welcome_back
@@ -77,12 +77,12 @@ class Grid:
             pace=self.pace,
             retries=self.retries,
             dispatcher=self.dispatcher,
-            keeper=self.keeper(),
+            upkeep=self.upkeep(),
             clock=self.clock,
         )
 
-    def keeper(self) -> Keeper:
-        return Keeper(
+    def upkeep(self) -> Upkeep:
+        return Upkeep(
             settings=self.settings,
             store=self.store,
             blobs=self.blobs,

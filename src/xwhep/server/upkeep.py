@@ -19,7 +19,7 @@ HOUR_S = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keeper:
+class Upkeep:
     settings: Settings
     store: Store
     blobs: BlobFolder
