@@ -17,15 +17,20 @@ Every identifier is an opaque string. Unknown fields are ignored on reading, so 
     GET    /v1/data                               -> list[Datum]                    user
     POST   /v1/data            DatumSpec          -> Datum                          user
     GET    /v1/data/{name or id}                  -> Datum                          user
-    GET    /v1/jobs?state=&limit=                 -> list[Job], newest first        user
+    GET    /v1/jobs?state=&group=&session=&label=&limit=&before=ID -> list[Job], newest first   user
     POST   /v1/jobs            JobSpec            -> Job                            user
+    POST   /v1/jobs/bulk       JobBatch           -> JobIds; all of them or none    user
+    POST   /v1/jobs/cancel     CancelSpec         -> JobIds that were stopped       user
     GET    /v1/jobs/{id}?seen=REVISION&wait=S     -> Job; waits until revision > seen, at most S seconds
     POST   /v1/jobs/{id}/cancel                   -> Job                            user
+    GET    /v1/jobs/{id}/explain                  -> Explanation                    user
+    GET    /v1/jobs/{id}/logs?stream=stdout&offset=N&wait=S -> OutputPiece          user
     DELETE /v1/jobs/{id}                          -> 204                            user
     GET    /v1/workers                            -> list[Worker]                   user
     POST   /v1/work/request    WorkRequest        -> Lease | 204 after `wait`       worker
     POST   /v1/work/heartbeat  Heartbeat          -> HeartbeatReply                 worker
     POST   /v1/work/result     WorkResult         -> Ack; 409 when the attempt is stale   worker
+    POST   /v1/work/output     Output             -> Ack; 409 when the attempt is stale   worker
     POST   /v1/work/leave      Leave              -> Ack                            worker, when it stops in good order
 
 Every other status carries an `ErrorBody`. `Authorization: Bearer TOKEN` is a user's session or a worker's own token.
@@ -127,6 +132,20 @@ class Datum(DatumSpec, frozen=True, kw_only=True):
     created_at: float
 
 
+class Needs(Model, frozen=True, kw_only=True):
+    """What a machine must have to get a job; empty or 0 asks for nothing."""
+
+    os: str = ""
+    arch: str = ""
+    cpu_count: int = 0
+    ram_bytes: int = 0
+    disk_bytes: int = 0
+    shared: list[str] = []  # names of shared assets, all of them
+    labels: list[str] = []  # labels of the worker, all of them
+    worker_group: str = ""
+    worker: str = ""  # id or name of the one worker that is to run it
+
+
 class JobSpec(Model, frozen=True, kw_only=True):
     app: str
     args: list[str] = []
@@ -134,6 +153,16 @@ class JobSpec(Model, frozen=True, kw_only=True):
     stdin: str = ""  # id or name of a datum; empty: no input
     data: list[str] = []  # ids or names of data placed in the job's folder under their names
     label: str = ""
+    needs: Needs = Needs()
+    priority: int = 0  # -100 to 100, higher first
+    deadline_at: float = 0.0  # a job not started by then fails; 0: no deadline
+    wall_clock_s: float = 0.0  # how long an attempt may run; 0: the server's default
+    max_attempts: int = 3  # how many attempts may end without a result of the program
+    group: str = ""  # a word that jobs share, to list and cancel them together
+    session: str = ""  # the same, of a second kind
+    after: list[str] = []  # ids of jobs that must be completed first; "#N" in a batch is its job N, counted from 0
+    replicas: int = 1  # how many workers run it independently
+    quorum: int = 0  # how many equal results make it complete; 0: more than half of the replicas
 
 
 class ResultFile(Model, frozen=True, kw_only=True):
@@ -153,6 +182,16 @@ class JobResult(Model, frozen=True, kw_only=True):
     note: str = ""  # what its owner should know all the same: "left out, being no regular files: ..."
 
 
+class Replica(Model, frozen=True, kw_only=True):
+    """One of the independent runs of a job with replicas."""
+
+    number: int
+    worker: str
+    state: str  # a JobState
+    digest: str = ""  # sha256 over the exit code and the sorted (path, sha256) of stdout and files
+    agreed: bool | None = None  # whether its result is the one that won; None while that is open
+
+
 class Job(JobSpec, frozen=True, kw_only=True):
     id: str
     owner: str
@@ -165,6 +204,49 @@ class Job(JobSpec, frozen=True, kw_only=True):
     ended_at: float = 0.0
     result: JobResult | None = None
     reason: str = ""  # why it failed, was lost or waits
+    waits: str = ""  # what a waiting job waits for, in words
+    not_before: float = 0.0  # when the back-off after a lost attempt ends
+    runs: list[Replica] = []  # of a job with replicas; empty in lists of jobs
+
+
+class JobBatch(Model, frozen=True, kw_only=True):
+    jobs: list[JobSpec]  # at most 100 000
+
+
+class JobIds(Model, frozen=True, kw_only=True):
+    ids: list[str]
+
+
+class CancelSpec(Model, frozen=True, kw_only=True):
+    """Exactly one of the three; those that have ended stay as they are."""
+
+    group: str = ""
+    session: str = ""
+    ids: list[str] = []
+
+
+class Failing(Model, frozen=True, kw_only=True):
+    need: str  # a field of Needs, or "app", "quarantine", "distinct_worker" ...
+    wanted: str
+    workers: int  # how many workers that are there do not have it
+
+
+class Explanation(Model, frozen=True, kw_only=True):
+    """Why a job is where it is. `workers` are there; `fitting` could run it; of these `busy` have no free slot."""
+
+    job_id: str
+    state: JobState
+    text: str
+    workers: int = 0
+    fitting: int = 0
+    busy: int = 0
+    failing: list[Failing] = []
+
+
+class OutputPiece(Model, frozen=True, kw_only=True):
+    offset: int  # of the first byte of `data` in the stream; more than asked when the beginning was not kept
+    data: bytes
+    final: bool = False  # nothing comes after this
 
 
 class Machine(Model, frozen=True, kw_only=True):
@@ -179,6 +261,7 @@ class Machine(Model, frozen=True, kw_only=True):
     version: str
     shared: list[str] = []  # names of shared assets installed on it
     isolation: str = ""  # how jobs are walled in: "bubblewrap" | "container" | "process"
+    labels: list[str] = []  # what its owner calls it
 
 
 class Enrol(Model, frozen=True, kw_only=True):
@@ -200,6 +283,10 @@ class Worker(Model, frozen=True, kw_only=True):
     state: str  # "idle" | "busy" | "lost" | "left"
     last_seen_at: float
     running: list[str] = []  # ids of its jobs
+    quarantined_until: float = 0.0
+    failures_in_row: int = 0
+    outvoted: int = 0  # how many of its results a quorum of other workers contradicted
+    draining: bool = False  # gets no new jobs
 
 
 class WorkRequest(Model, frozen=True, kw_only=True):
@@ -228,6 +315,7 @@ class Lease(Model, frozen=True, kw_only=True):
     shared: str = ""
     stdin: LeasedDatum | None = None
     data: list[LeasedDatum] = []
+    wall_clock_s: float = 0.0  # kill it after that; the server gives the job up a little later
 
 
 class Running(Model, frozen=True, kw_only=True):
@@ -242,12 +330,23 @@ class Heartbeat(Model, frozen=True, kw_only=True):
 class HeartbeatReply(Model, frozen=True, kw_only=True):
     heartbeat_s: float  # when to come again
     stop: list[Running] = []  # attempts to kill: cancelled, or no longer this worker's
+    watched: list[Running] = []  # attempts whose output somebody follows: send it with /v1/work/output
 
 
 class WorkResult(Model, frozen=True, kw_only=True):
     job_id: str
     attempt: int
     result: JobResult
+
+
+class Output(Model, frozen=True, kw_only=True):
+    """What a watched attempt wrote since `offset`. The server keeps the last MiB of each stream while it runs."""
+
+    job_id: str
+    attempt: int
+    stream: str  # "stdout" | "stderr"
+    offset: int
+    data: bytes
 
 
 class Leave(Model, frozen=True, kw_only=True):

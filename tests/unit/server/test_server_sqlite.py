@@ -11,6 +11,7 @@ import pytest
 
 from xwhep.common.errors import Conflict, DiskFull, ServerFailed
 from xwhep.server.failures import StateTooNew
+from xwhep.server.store.queries import migrations
 from xwhep.server.store.records import Account
 from xwhep.server.store.sqlite import SqliteStore
 from xwhep.server.store.sqlite_database import connect, transaction, translate
@@ -52,7 +53,7 @@ def test_a_fault_inside_one_request_is_raised_there_and_rolled_back(fast_folder,
         await store.open()
 
         def faulty(tx):
-            tx.run("blob_hold", sha256=HASH["a"], holder="user:x")
+            tx.run("blob_hold", sha256=HASH["a"], holder="user:x", now=tx.now)
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
@@ -105,13 +106,13 @@ def test_a_write_waits_for_another_process_without_stopping_the_loop(fast_folder
 def test_commands_write_beside_the_server_and_roll_back_on_errors(fast_folder):
     path = fast_folder / "xwhep.db"
     with transaction(path) as tx:
-        tx.run("blob_hold", sha256=HASH["a"], holder="user:kept")
+        tx.run("blob_hold", sha256=HASH["a"], holder="user:kept", now=tx.now)
     with pytest.raises(ZeroDivisionError), transaction(path) as tx:
-        tx.run("blob_hold", sha256=HASH["a"], holder="user:dropped")
+        tx.run("blob_hold", sha256=HASH["a"], holder="user:dropped", now=tx.now)
         raise ZeroDivisionError
     with transaction(path) as tx:
-        assert tx.one("blob_held", sha256=HASH["a"], holder="user:kept")
-        assert not tx.one("blob_held", sha256=HASH["a"], holder="user:dropped")
+        assert tx.one("blob_held", sha256=HASH["a"], holder="user:kept", now=tx.now)
+        assert not tx.one("blob_held", sha256=HASH["a"], holder="user:dropped", now=tx.now)
 
 
 def test_a_database_of_a_newer_server_is_refused(fast_folder):
@@ -120,6 +121,19 @@ def test_a_database_of_a_newer_server_is_refused(fast_folder):
         connection.execute("PRAGMA user_version = 999")
     with pytest.raises(StateTooNew), transaction(path):
         pass
+
+
+def test_a_migration_of_a_joined_branch_is_applied_though_a_later_one_was(fast_folder, monkeypatch):
+    path, known = fast_folder / "xwhep.db", migrations()
+    module = "xwhep.server.store.sqlite_database.migrations"
+    first, last = [*known, (997, "CREATE TABLE c (x);")], [*known, (996, "CREATE TABLE b (x);"), (997, "nonsense")]
+    for found in (first, last, last):
+        monkeypatch.setattr(module, lambda found=found: found)
+        with transaction(path):
+            pass
+    with closing(connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM b").fetchone()[0] == 0
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == 997
 
 
 def test_the_database_is_as_durable_as_promised(fast_folder):

@@ -12,11 +12,12 @@ from xwhep.common.errors import InvalidRequest, NotFound
 from xwhep.common.wire import FINAL_STATES, Datum, Job, JobSpec, JobState, LeasedDatum
 from xwhep.server.auth import UserPrincipal
 from xwhep.server.checks import check_job, refuse, seconds, whole_number
+from xwhep.server.explain import Standing, explain, obstacles
 from xwhep.server.grid import Grid
 from xwhep.server.http import MAX_WAIT_S, answer, body_of, grid_of, no_content, user_of, wait_for
 from xwhep.server.logs import log_event
 from xwhep.server.routes.assets import find_app, find_datum
-from xwhep.server.store.records import Inputs, NewJob
+from xwhep.server.store.records import Inputs, JobFilter, NewJob
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 10_000
@@ -27,13 +28,13 @@ async def submit(request: Request) -> Response:
     spec = await body_of(request, JobSpec)
     check_job(spec)
     app = await find_app(grid, spec.app)
-    inputs = await _resolve(grid, user, spec)
+    inputs = await resolve(grid, user, spec)
     job = await grid.store.jobs.submit(NewJob(owner=user.login, app_id=app.id, spec=spec, inputs=inputs))
     log_event("job submitted", job=job.id, app=app.name, user=user.login)
     return answer(job)
 
 
-async def _resolve(grid: Grid, user: UserPrincipal, spec: JobSpec) -> Inputs:
+async def resolve(grid: Grid, user: UserPrincipal, spec: JobSpec) -> Inputs:
     stdin = _leased(await find_datum(grid, user, spec.stdin)) if spec.stdin else None
     data = [_leased(await find_datum(grid, user, name)) for name in spec.data]
     names = [datum.name for datum in data]
@@ -48,13 +49,21 @@ def _leased(datum: Datum) -> LeasedDatum:
 async def list_jobs(request: Request) -> Response:
     user = await user_of(request)
     query = request.query_params
-    limit = whole_number(query.get("limit", str(DEFAULT_LIMIT)), "limit", MAX_LIMIT)
-    return answer(await grid_of(request).store.jobs.jobs(user.sees, _state(query.get("state", "")), limit))
+    wanted = JobFilter(
+        owner=user.sees,
+        state=_state(query.get("state", "")),
+        group=query.get("group", ""),
+        session=query.get("session", ""),
+        label=query.get("label", ""),
+        before=query.get("before", ""),
+        limit=whole_number(query.get("limit", str(DEFAULT_LIMIT)), "limit", MAX_LIMIT),
+    )
+    return answer(await grid_of(request).store.jobs.jobs(wanted))
 
 
-def _state(text: str) -> JobState | None:
+def _state(text: str) -> str:
     try:
-        return JobState(text) if text else None
+        return JobState(text).value if text else ""
     except ValueError:
         known = ", ".join(state.value for state in JobState)
         raise InvalidRequest(f"{text[:50]!r} is no state of a job", f"states are: {known}") from None
@@ -66,18 +75,18 @@ async def show(request: Request) -> Response:
     seen = whole_number(query.get("seen", "0"), "seen", 2**62)
     until = asyncio.get_running_loop().time() + seconds(query.get("wait", "0"), "wait", MAX_WAIT_S)
     with grid.watchers.watching(job_id) as changed:
-        job = await _own(grid, user, job_id)
+        job = await own_job(grid, user, job_id)
         while job.revision <= seen and job.state not in FINAL_STATES:
             if not await wait_for(changed, request, until - asyncio.get_running_loop().time()):
                 break
             changed.clear()
-            job = await _own(grid, user, job_id)
+            job = await own_job(grid, user, job_id)
             if grid.stopping.is_set():
                 break
     return answer(job)
 
 
-async def _own(grid: Grid, user: UserPrincipal, job_id: str) -> Job:
+async def own_job(grid: Grid, user: UserPrincipal, job_id: str) -> Job:
     """Raises: NotFound: also for what is another user's."""
     job = await grid.store.jobs.job(job_id)
     if job is None or not (user.is_admin or job.owner == user.login):
@@ -87,15 +96,34 @@ async def _own(grid: Grid, user: UserPrincipal, job_id: str) -> Job:
 
 async def cancel(request: Request) -> Response:
     user, grid = await user_of(request), grid_of(request)
-    await _own(grid, user, request.path_params["id"])
+    await own_job(grid, user, request.path_params["id"])
     job = await grid.store.jobs.cancel(request.path_params["id"])
     log_event("job cancelled", job=job.id, attempt=job.attempt, user=user.login)
     return answer(job)
 
 
+async def explain_job(request: Request) -> Response:
+    user, grid = await user_of(request), grid_of(request)
+    job = await own_job(grid, user, request.path_params["id"])
+    return answer(explain(job, await _standings(grid, job) if job.state is JobState.PENDING else []))
+
+
+async def _standings(grid: Grid, job: Job) -> list[Standing]:
+    kinds = await grid.store.jobs.kind_of_job(job.id)
+    records = {record.id: record for record in await grid.store.people.workers()}
+    return [
+        Standing(
+            lacks=(*obstacles(records.get(worker.id), grid.clock()), *grid.kinds.shortfalls(kinds[0], worker)),
+            free=grid.fleet.has_free_slot(worker.id),
+        )
+        for worker in grid.fleet.live()
+        if kinds
+    ]
+
+
 async def delete(request: Request) -> Response:
     user, grid = await user_of(request), grid_of(request)
-    job = await _own(grid, user, request.path_params["id"])
+    job = await own_job(grid, user, request.path_params["id"])
     await grid.store.jobs.delete(job.id)
     log_event("job deleted", job=job.id, user=user.login)
     return no_content()
@@ -105,6 +133,7 @@ ROUTES = [
     Route("/v1/jobs", submit, methods=["POST"]),
     Route("/v1/jobs/{id}", show),
     Route("/v1/jobs", list_jobs),
+    Route("/v1/jobs/{id}/explain", explain_job),
     Route("/v1/jobs/{id}/cancel", cancel, methods=["POST"]),
     Route("/v1/jobs/{id}", delete, methods=["DELETE"]),
 ]

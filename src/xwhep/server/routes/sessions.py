@@ -43,7 +43,7 @@ async def enrol(request: Request) -> Response:
         NewWorker(id=worker_id, name=given.name, token_hash=token_hash(token), machine=given.machine)
     )
     log_event("worker enrolled", worker=given.name, id=worker_id, address=address_of(request))
-    return answer(Enrolled(worker_id=worker_id, token=token, heartbeat_s=grid.settings.heartbeat_s))
+    return answer(Enrolled(worker_id=worker_id, token=token, heartbeat_s=grid.pace.heartbeat_s))
 
 
 async def me(request: Request) -> Response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +38,9 @@ class Tx:
     def run(self, query: str, /, **params: Any) -> int:
         """Returns how many rows changed."""
         return self._connection.execute(self._queries[query], params).rowcount
+
+    def many(self, query: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._connection.executemany(self._queries[query], rows)
 
     def one(self, query: str, /, **params: Any) -> sqlite3.Row | None:
         row: sqlite3.Row | None = self._connection.execute(self._queries[query], params).fetchone()
@@ -69,14 +72,26 @@ def migrate(connection: sqlite3.Connection) -> None:
         StateTooNew: a newer server wrote it.
     """
     known = migrations()
+    newest = known[-1][0]
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(known):
+    if version > newest:
         raise StateTooNew(
-            f"the database has schema {version}, this server knows {len(known)}",
+            f"the database has schema {version}, this server knows {newest}",
             "install the server version that wrote it, or a newer one",
         )
-    for number, script in known[version:]:
-        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+    applied = _applied(connection, version)
+    for number, script in known:
+        if number not in applied:
+            note = f"INSERT INTO migrations VALUES ({number}); PRAGMA user_version = {max(version, number)};"  # noqa: S608
+            connection.executescript(f"BEGIN IMMEDIATE;\n{script}\n{note}\nCOMMIT;")
+
+
+def _applied(connection: sqlite3.Connection, version: int) -> set[int]:
+    """Numbers of the migrations that the file went through: a set, since branches that are joined add any order."""
+    connection.execute("CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY) STRICT")
+    if version == 1:  # written before there was this table
+        connection.execute("INSERT OR IGNORE INTO migrations (number) VALUES (1)")
+    return {row[0] for row in connection.execute("SELECT number FROM migrations")}
 
 
 def translate(exc: sqlite3.Error) -> XwhepError:
@@ -107,6 +122,7 @@ class _Request(Generic[T]):
     result: T | None = None
     error: Exception | None = None
     changes: list[Change] = field(default_factory=list)
+    long: bool = False
 
 
 class Database:
@@ -163,7 +179,13 @@ class Database:
 
     async def write(self, operation: Callable[[Tx], T]) -> T:
         """Run `operation` in a transaction of its own as far as it can tell; returns when that is on disk."""
-        request = _Request(operation, self._loop.create_future())
+        return await self._enqueue(_Request(operation, self._loop.create_future()))
+
+    async def write_long(self, operation: Callable[[Tx], T]) -> T:
+        """The same for an operation of many statements: it runs in a thread, in a transaction of its own."""
+        return await self._enqueue(_Request(operation, self._loop.create_future(), long=True))
+
+    async def _enqueue(self, request: _Request[T]) -> T:
         self._waiting.append(request)
         if not self._busy:
             self._busy = True
@@ -181,6 +203,10 @@ class Database:
                 self._settle(self._take(), exc)
             return
         batch = self._take()
+        if batch[0].long:
+            commit = self._loop.run_in_executor(self._commits, self._run_all, batch)
+            commit.add_done_callback(lambda done: self._settle(batch, done.exception()))
+            return
         try:
             for request in batch:
                 self._run(request)
@@ -190,8 +216,16 @@ class Database:
         commit = self._loop.run_in_executor(self._commits, self._writer.execute, "COMMIT")
         commit.add_done_callback(lambda done: self._settle(batch, done.exception()))
 
+    def _run_all(self, batch: list[_Request[Any]]) -> sqlite3.Cursor:
+        for request in batch:
+            self._run(request)
+        return self._writer.execute("COMMIT")
+
     def _take(self) -> list[_Request[Any]]:
-        batch, self._waiting = self._waiting[:BATCH_LIMIT], self._waiting[BATCH_LIMIT:]
+        """What shares the next transaction: a long request none."""
+        size = next((number for number, request in enumerate(self._waiting[:BATCH_LIMIT]) if request.long), BATCH_LIMIT)
+        size = max(size, 1)
+        batch, self._waiting = self._waiting[:size], self._waiting[size:]
         return batch
 
     def _run(self, request: _Request[Any]) -> None:
