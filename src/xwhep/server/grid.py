@@ -12,7 +12,6 @@ from xwhep.server.auth import Authenticator, Door
 from xwhep.server.blobs import BlobFolder
 from xwhep.server.catalogue import AppCatalogue, KindCatalogue
 from xwhep.server.fleet import Fleet
-from xwhep.server.upkeep import Upkeep
 from xwhep.server.outputs import OutputBoard
 from xwhep.server.pace import Pace
 from xwhep.server.reaper import Reaper, welcome_back
@@ -20,6 +19,7 @@ from xwhep.server.retries import Retries
 from xwhep.server.scheduler import ChangeListener, Dispatcher, JobWatchers
 from xwhep.server.settings import Settings
 from xwhep.server.store.protocol import Store
+from xwhep.server.upkeep import Upkeep
 
 
 @dataclass(frozen=True, kw_only=True)
