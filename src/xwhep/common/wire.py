@@ -4,31 +4,54 @@ Times are UTC seconds since 1970 (float), durations are seconds, sizes are bytes
 Every identifier is an opaque string. Unknown fields are ignored on reading, so that neighbouring versions can talk.
 
     GET    /healthz                               -> Health                         anyone
+    GET    /readyz                                -> Ready | 503 ErrorBody          anyone
+    GET    /metrics                               -> Prometheus text                loopback, or an admin's token
+    GET    /openapi.json                          -> this table and these Structs   anyone
     GET    /v1/ca                                 -> PEM of the authority           anyone (checked by its fingerprint)
     POST   /v1/login           Login              -> Session                        anyone
     POST   /v1/enrol           Enrol              -> Enrolled                       anyone with the join token
     GET    /v1/me                                 -> User                           user
+    POST   /v1/me/password     PasswordChange     -> Ack; ends the user's other sessions  user
+    GET    /v1/users                              -> list[User]                     admin
+    POST   /v1/users           UserSpec           -> User; 409 when the login is taken    admin
+    POST   /v1/users/{login}   UserChange         -> User                           admin
+    GET    /v1/groups                             -> list[Group]; an admin sees all, others their own   user
+    POST   /v1/groups          GroupSpec          -> Group; 409 when the name is taken    admin
+    POST   /v1/groups/{name}   GroupChange        -> Group                          admin
+    GET    /v1/tokens?all=1                       -> list[TokenInfo]; `all` is for admins  user
+    DELETE /v1/tokens/{id}                        -> 204; works within 1 s          user (own), admin
+    POST   /v1/tokens/join     JoinSpec           -> JoinToken                      admin; user (private)
+    GET    /v1/audit?since=&limit=                -> list[AuditEntry], newest first admin
     GET    /v1/apps                               -> list[App]                      user
     POST   /v1/apps            AppSpec            -> App                            user
     GET    /v1/apps/{name}                        -> App                            user
+    POST   /v1/apps/{name}/mode   Mode            -> App                            owner, admin
     HEAD   /v1/blobs/{sha256}                     -> 200 with Content-Length | 404  user, worker
     PUT    /v1/blobs/{sha256}  bytes              -> 201 new, 200 already here      user, worker
     GET    /v1/blobs/{sha256}                     -> bytes (Range understood)       user, worker
     GET    /v1/data                               -> list[Datum]                    user
     POST   /v1/data            DatumSpec          -> Datum                          user
     GET    /v1/data/{name or id}                  -> Datum                          user
+    POST   /v1/data/{name or id}/mode  Mode       -> Datum                          owner, admin
     GET    /v1/jobs?state=&limit=                 -> list[Job], newest first        user
     POST   /v1/jobs            JobSpec            -> Job                            user
     GET    /v1/jobs/{id}?seen=REVISION&wait=S     -> Job; waits until revision > seen, at most S seconds
     POST   /v1/jobs/{id}/cancel                   -> Job                            user
     DELETE /v1/jobs/{id}                          -> 204                            user
+    POST   /v1/jobs/{id}/mode  Mode               -> Job                            owner, admin
     GET    /v1/workers                            -> list[Worker]                   user
+    POST   /v1/workers/{id}    WorkerChange       -> Worker                         admin; its owner
+    POST   /v1/workers/{id}/rotate                -> Ack; its next heartbeat brings a new token   admin; its owner
     POST   /v1/work/request    WorkRequest        -> Lease | 204 after `wait`       worker
     POST   /v1/work/heartbeat  Heartbeat          -> HeartbeatReply                 worker
     POST   /v1/work/result     WorkResult         -> Ack; 409 when the attempt is stale   worker
     POST   /v1/work/leave      Leave              -> Ack                            worker, when it stops in good order
 
 Every other status carries an `ErrorBody`. `Authorization: Bearer TOKEN` is a user's session or a worker's own token.
+
+Apps, data and jobs have a mode as files have: read, write, execute for owner, owning group, others. To read is to see
+it and its contents; to write is to change an app, to cancel or delete a job; to execute is to submit jobs of an app.
+Others' rights to a job are those that both its mode and its app's give. What one may not read does not exist (404).
 """
 
 from __future__ import annotations
@@ -83,9 +106,93 @@ class Session(Model, frozen=True, kw_only=True):
     expires_at: float
 
 
+class Ready(Model, frozen=True, kw_only=True):
+    status: str  # "ready"
+
+
 class User(Model, frozen=True, kw_only=True):
     login: str
     role: str  # "admin" | "user"
+    groups: list[str] = []
+    active: bool = True  # False: can neither log in nor use a token
+
+
+class UserSpec(Model, frozen=True, kw_only=True):
+    login: str
+    password: str
+    role: str = "user"
+    groups: list[str] = []  # they must exist
+
+
+class UserChange(Model, frozen=True, kw_only=True):
+    """What is None stays. A new password, and active=False, end the user's sessions."""
+
+    password: str | None = None
+    role: str | None = None
+    groups: list[str] | None = None
+    active: bool | None = None
+
+
+class PasswordChange(Model, frozen=True, kw_only=True):
+    old: str
+    new: str
+
+
+class GroupSpec(Model, frozen=True, kw_only=True):
+    name: str
+    members: list[str] = []  # logins
+
+
+class Group(GroupSpec, frozen=True, kw_only=True):
+    created_at: float
+
+
+class GroupChange(Model, frozen=True, kw_only=True):
+    members: list[str]  # all of them, from now on
+
+
+class Mode(Model, frozen=True, kw_only=True):
+    """`mode` is the nine bits of a file's mode; `group` the owning group: None leaves it, empty takes it away."""
+
+    mode: int
+    group: str | None = None
+
+
+class TokenInfo(Model, frozen=True, kw_only=True):
+    """A token without its secret. `subject` is a login, a worker's name, or for a join token whom it makes workers for
+    ("everyone", "group NAME", or the owner's login)."""
+
+    id: str
+    kind: str  # "session" | "worker" | "join"
+    subject: str
+    created_at: float
+    expires_at: float = 0.0  # 0: does not expire
+    last_used_at: float = 0.0  # 0: never
+    current: bool = False  # the one that asked
+
+
+class JoinSpec(Model, frozen=True, kw_only=True):
+    """A new join token. What enrols with it belongs to `owner` and runs the jobs that `visibility` says."""
+
+    visibility: str = "public"  # "public" | "group" | "private"
+    owner: str = ""  # a login; needed when private
+    group: str = ""  # needed when "group"
+    valid_s: float = 0.0  # 0: until revoked
+    replace: bool = False  # this is the deployment's new public token, and its old one is void
+
+
+class JoinToken(Model, frozen=True, kw_only=True):
+    id: str
+    token: str  # shown this once
+    expires_at: float = 0.0
+
+
+class AuditEntry(Model, frozen=True, kw_only=True):
+    at: float
+    who: str  # a login, or "console" for a command on the server's machine
+    act: str  # "user add", "token revoke", ...
+    subject: str
+    detail: str = ""
 
 
 class Binary(Model, frozen=True, kw_only=True):
@@ -96,6 +203,8 @@ class Binary(Model, frozen=True, kw_only=True):
     arch: str
     sha256: str
     size: int
+    signature: str = ""  # base64 of Ed25519 over b"xwhep-app-1\0" + app name, os, arch, sha256, with b"\0" between
+    signer: str = ""  # base64 of the public key's 32 bytes
 
 
 class AppSpec(Model, frozen=True, kw_only=True):
@@ -110,6 +219,8 @@ class App(AppSpec, frozen=True, kw_only=True):
     id: str
     owner: str
     created_at: float
+    mode: int = 0o755
+    group: str = ""  # the owning group
     workers: list[str] = []  # names of live workers that can run it, for a shared app
 
 
@@ -125,6 +236,8 @@ class Datum(DatumSpec, frozen=True, kw_only=True):
     id: str
     owner: str
     created_at: float
+    mode: int = 0o700
+    group: str = ""  # the owning group
 
 
 class JobSpec(Model, frozen=True, kw_only=True):
@@ -165,6 +278,8 @@ class Job(JobSpec, frozen=True, kw_only=True):
     ended_at: float = 0.0
     result: JobResult | None = None
     reason: str = ""  # why it failed, was lost or waits
+    mode: int = 0o700
+    owner_group: str = ""  # the owning group, for rights
 
 
 class Machine(Model, frozen=True, kw_only=True):
@@ -200,6 +315,17 @@ class Worker(Model, frozen=True, kw_only=True):
     state: str  # "idle" | "busy" | "lost" | "left"
     last_seen_at: float
     running: list[str] = []  # ids of its jobs
+    visibility: str = "public"  # whose jobs it runs: "public" everyone's | "group" its group's | "private" its owner's
+    group: str = ""
+    owner: str = ""  # login; empty when it is the deployment's
+
+
+class WorkerChange(Model, frozen=True, kw_only=True):
+    """What is None stays."""
+
+    visibility: str | None = None
+    group: str | None = None
+    draining: bool | None = None  # True: ends its jobs and gets no more
 
 
 class WorkRequest(Model, frozen=True, kw_only=True):
@@ -242,6 +368,7 @@ class Heartbeat(Model, frozen=True, kw_only=True):
 class HeartbeatReply(Model, frozen=True, kw_only=True):
     heartbeat_s: float  # when to come again
     stop: list[Running] = []  # attempts to kill: cancelled, or no longer this worker's
+    token: str = ""  # not empty: to be kept, and used from now on; the old one is void at the first use of this one
 
 
 class WorkResult(Model, frozen=True, kw_only=True):
