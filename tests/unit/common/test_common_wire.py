@@ -20,6 +20,8 @@ SAMPLES = {
     float: 1.5,
     bool: False,
     JobState: JobState.RUNNING,
+    bytes: b"\x00x",
+    bool | None: True,
     list[str]: ["a"],
     dict[str, str]: {"a": "b"},
 }

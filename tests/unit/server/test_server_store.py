@@ -15,6 +15,7 @@ from xwhep.common.errors import Conflict, DiskFull, NotFound, ServerFailed
 from xwhep.common.wire import AppSpec, Binary, DatumSpec, JobResult, JobSpec, JobState, LeasedDatum, Machine, ResultFile
 from xwhep.server.failures import StateTooNew
 from xwhep.server.store.protocol import Store
+from xwhep.server.store.queries import migrations
 from xwhep.server.store.records import (
     Account,
     Attempt,
@@ -578,6 +579,19 @@ def test_a_database_of_a_newer_server_is_refused(fast_folder):
         connection.execute("PRAGMA user_version = 999")
     with pytest.raises(StateTooNew), transaction(path):
         pass
+
+
+def test_a_migration_of_a_joined_branch_is_applied_though_a_later_one_was(fast_folder, monkeypatch):
+    path, known = fast_folder / "xwhep.db", migrations()
+    module = "xwhep.server.store.sqlite_database.migrations"
+    first, last = [*known, (997, "CREATE TABLE c (x)")], [*known, (996, "CREATE TABLE b (x)"), (997, "nonsense")]
+    for found in (first, last, last):
+        monkeypatch.setattr(module, lambda found=found: found)
+        with transaction(path):
+            pass
+    with closing(connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM b").fetchone()[0] == 0
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == 997
 
 
 def test_the_database_is_as_durable_as_promised(fast_folder):

@@ -69,14 +69,26 @@ def migrate(connection: sqlite3.Connection) -> None:
         StateTooNew: a newer server wrote it.
     """
     known = migrations()
+    newest = known[-1][0]
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(known):
+    if version > newest:
         raise StateTooNew(
-            f"the database has schema {version}, this server knows {len(known)}",
+            f"the database has schema {version}, this server knows {newest}",
             "install the server version that wrote it, or a newer one",
         )
-    for number, script in known[version:]:
-        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+    applied = _applied(connection, version)
+    for number, script in known:
+        if number not in applied:
+            note = f"INSERT INTO migrations (number) VALUES ({number}); PRAGMA user_version = {max(version, number)};"
+            connection.executescript(f"BEGIN IMMEDIATE;\n{script}\n{note}\nCOMMIT;")
+
+
+def _applied(connection: sqlite3.Connection, version: int) -> set[int]:
+    """Numbers of the migrations that the file went through: a set, since branches that are joined add any order."""
+    connection.execute("CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY) STRICT")
+    if version == 1:  # written before there was this table
+        connection.execute("INSERT OR IGNORE INTO migrations (number) VALUES (1)")
+    return {row[0] for row in connection.execute("SELECT number FROM migrations")}
 
 
 def translate(exc: sqlite3.Error) -> XwhepError:
