@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from xwhep.common.errors import AuthenticationFailed, NotAllowed
@@ -34,6 +35,7 @@ PER_ADDRESS = Rate(burst=30, per_s=0.5)
 class UserPrincipal:
     login: str
     role: str
+    groups: frozenset[str] = frozenset()
 
     @property
     def is_admin(self) -> bool:
@@ -69,6 +71,7 @@ class Authenticator:
         self._store = store
         self._clock = clock
         self._cache: dict[str, tuple[Principal, float]] = {}
+        self._polls: dict[asyncio.Future[None], str] = {}  # of the requests that wait, and who asks
 
     async def principal(self, authorization: str | None) -> Principal:
         """Raises: AuthenticationFailed: no token, or one that is unknown or has expired."""
@@ -88,12 +91,42 @@ class Authenticator:
 
     async def _look_up(self, token: str, key: str) -> tuple[Principal, float]:
         if token.startswith(USER_TOKEN) and (session := await self._store.people.session(key)):
-            return UserPrincipal(login=session.login, role=session.role), session.expires_at
+            user = UserPrincipal(login=session.login, role=session.role, groups=session.groups)
+            return user, session.expires_at
         if token.startswith(WORKER_TOKEN) and (worker := await self._store.people.worker_name(key)):
             return WorkerPrincipal(id=worker[0], name=worker[1]), float("inf")
         raise AuthenticationFailed(
             "the token is unknown or has expired", "run: xw login (on a worker: xwhep-worker join)"
         )
+
+    @contextmanager
+    def watching(self, holder: str) -> Iterator[asyncio.Future[None]]:
+        """Around a request that waits long: the future is done when what `holder` may do has changed."""
+        changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._polls[changed] = holder
+        try:
+            yield changed
+        finally:
+            del self._polls[changed]
+
+    def forget_user(self, login: str) -> None:
+        """What the user may do has changed, or a token of his was revoked: ask the store again, at once."""
+        self._forget(f"user:{login}")
+
+    def forget_worker(self, worker_id: str) -> None:
+        self._forget(f"worker:{worker_id}")
+
+    def _forget(self, holder: str) -> None:
+        self._cache = {key: known for key, known in self._cache.items() if known[0].holder != holder}
+        for changed, whose in self._polls.items():
+            if whose == holder and not changed.done():
+                changed.set_result(None)
+
+    def forget_all(self) -> None:
+        self._cache.clear()
+        for changed in self._polls:
+            if not changed.done():
+                changed.set_result(None)
 
     async def user(self, authorization: str | None) -> UserPrincipal:
         principal = await self.principal(authorization)
@@ -127,6 +160,13 @@ class Door:
             AuthenticationFailed: unknown login or wrong password; it does not tell which.
             TooManyTries: the password was not even looked at.
         """
+        await self.check(login, password, address)
+        token, expires_at = new_token(USER_TOKEN), self._clock() + self._session_s
+        await self._store.people.add_session(token_hash(token), login, expires_at)
+        return Session(token=token, login=login, expires_at=expires_at)
+
+    async def check(self, login: str, password: str, address: str) -> None:
+        """Raises: AuthenticationFailed, TooManyTries: as login does."""
         keys = (f"{login}\n{address}", login, address)
         self._take(keys)
         account = await self._store.people.account(login)
@@ -134,13 +174,15 @@ class Door:
             # An unknown login takes as long as a known one, or the time would tell which exist.
             known = account.password_hash if account else await self._some_hash()
             good = await asyncio.to_thread(password_matches, known, password)
-        if not good or account is None:
+        if not good or account is None or not account.active:
             raise AuthenticationFailed("unknown login or wrong password", "check both, then run: xw login")
         for throttle, key in zip(self._throttles, keys, strict=True):
             throttle.give_back(key)
-        token, expires_at = new_token(USER_TOKEN), self._clock() + self._session_s
-        await self._store.people.add_session(token_hash(token), login, expires_at)
-        return Session(token=token, login=login, expires_at=expires_at)
+
+    async def hash(self, password: str) -> str:
+        """What the store keeps of a password."""
+        async with self._gate:
+            return await asyncio.to_thread(hash_password, password)
 
     def check_join_token(self, given: str, expected: str, address: str) -> None:
         """Raises: AuthenticationFailed, TooManyTries."""

@@ -19,11 +19,14 @@ from xwhep.server.checks import LOGIN
 from xwhep.server.identity import MAX_PASSWORD, MIN_PASSWORD, USER_TOKEN, hash_password, new_token, token_hash
 from xwhep.server.settings import Settings, add_flags, load_settings
 from xwhep.server.state import ADMIN, StateFolder, explained
+from xwhep.server.store.identity_records import Act
 from xwhep.server.store.records import Account
 from xwhep.server.store.sqlite_database import transaction
+from xwhep.server.store.sqlite_identity import note
 from xwhep.server.store.sqlite_people import add_session, add_user, find_account, list_users
 
 INTERRUPTED = 130
+CONSOLE = "console"  # who acts, in the audit log: whoever may read the state folder
 STATE_FLAGS = frozenset({"state"})
 JOIN_FLAGS = frozenset({"state", "name", "listen", "session_hours"})
 
@@ -123,6 +126,7 @@ def _client_token(folder: StateFolder, settings: Settings) -> str:
     with explained(settings.state), transaction(_existing_database(folder)) as tx:
         if find_account(tx, ADMIN) is None:
             raise UsageError(f"there is no user {ADMIN} in {folder.path}", "run: xwhep-server user list")
+        note(tx, Act(who=CONSOLE, act="client token", subject=ADMIN))
         add_session(tx, (token_hash(token), ADMIN, time.time() + settings.session_hours * 3600))
     return token
 
@@ -142,6 +146,7 @@ def _add_user_command(settings: Settings, arguments: argparse.Namespace) -> int:
     )
     with explained(settings.state), transaction(_existing_database(folder)) as tx:
         add_user(tx, account)
+        note(tx, Act(who=CONSOLE, act="user add", subject=account.login, detail=f"role {account.role}"))
     print(f"made {account.role} {account.login}")  # noqa: T201
     return 0
 

@@ -48,7 +48,7 @@ async def enrol(request: Request) -> Response:
 
 async def me(request: Request) -> Response:
     user = await user_of(request)
-    return answer(User(login=user.login, role=user.role))
+    return answer(User(login=user.login, role=user.role, groups=sorted(user.groups)))
 
 
 ROUTES = [

@@ -6,21 +6,29 @@ INSERT INTO users (login, role, password_hash, created_at) VALUES (:login, :role
 
 -- name: user_get
 -- One account, with what its password is checked against.
-SELECT login, role, password_hash FROM users WHERE login = :login;
+SELECT login, role, active, password_hash,
+       (SELECT json_group_array(group_name) FROM (SELECT group_name FROM members WHERE members.login = users.login
+                                                  ORDER BY group_name)) AS groups
+FROM users WHERE login = :login;
 
 -- name: user_list
 -- Every account, by login.
-SELECT login, role FROM users ORDER BY login;
+SELECT login, role, active,
+       (SELECT json_group_array(group_name) FROM (SELECT group_name FROM members WHERE members.login = users.login
+                                                  ORDER BY group_name)) AS groups
+FROM users ORDER BY login;
 
 -- name: session_add
 -- A token that acts for a login until it expires.
-INSERT INTO sessions (token_hash, login, expires_at) VALUES (:token_hash, :login, :expires_at);
+INSERT INTO sessions (token_hash, login, expires_at, id, created_at)
+VALUES (:token_hash, :login, :expires_at, :id, :now);
 
 -- name: session_get
--- The account a token acts for, unless it has expired.
-SELECT u.login, u.role, s.expires_at
+-- The account a token acts for, unless it has expired or the account is not active.
+SELECT u.login, u.role, s.expires_at,
+       (SELECT json_group_array(m.group_name) FROM members m WHERE m.login = u.login) AS groups
 FROM sessions s JOIN users u ON u.login = s.login
-WHERE s.token_hash = :token_hash AND s.expires_at > :now;
+WHERE s.token_hash = :token_hash AND s.expires_at > :now AND u.active;
 
 -- name: session_expire
 -- Forget the tokens that no longer act for anyone.

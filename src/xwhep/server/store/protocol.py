@@ -5,10 +5,11 @@ Times are UTC seconds since 1970. Methods raise the classes of xwhep.common.erro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from xwhep.common.wire import App, AppSpec, Datum, DatumSpec, Job, JobState, Machine, User
+from xwhep.server.store.identity_protocol import Identity
 from xwhep.server.store.records import (
     Account,
     Attempt,
@@ -67,14 +68,15 @@ class Assets(Protocol):
     async def datum(self, owner: str, name_or_id: str) -> Datum | None:
         """The owner's datum of that name, else the datum with that id, whoever owns it."""
 
-    async def data(self, owner: str) -> list[Datum]:
-        """Those of `owner`, or all when it is empty."""
+    async def data(self, owner: str, groups: Collection[str] = ()) -> list[Datum]:
+        """Those that `owner`, with its groups, may read, or all when it is empty."""
 
     async def hold_blob(self, sha256: str, holder: str) -> None: ...
 
     async def holds_blob(self, sha256: str, holder: str) -> bool: ...
 
-    async def user_names_blob(self, sha256: str, login: str) -> bool: ...
+    async def user_names_blob(self, sha256: str, login: str, groups: Collection[str] = ()) -> bool:
+        """Whether something names the blob that the login, with its groups, may read."""
 
     async def worker_needs_blob(self, sha256: str, worker_id: str) -> bool: ...
 
@@ -84,8 +86,8 @@ class Jobs(Protocol):
 
     async def job(self, job_id: str) -> Job | None: ...
 
-    async def jobs(self, owner: str, state: JobState | None, limit: int) -> list[Job]:
-        """Newest first; of everyone when `owner` is empty."""
+    async def jobs(self, owner: str, state: JobState | None, limit: int, groups: Collection[str] = ()) -> list[Job]:
+        """Those that `owner`, with its groups, may read, newest first; all when it is empty."""
 
     async def cancel(self, job_id: str) -> Job:
         """Raises: NotFound; Conflict: it has ended."""
@@ -121,6 +123,9 @@ class Store(Protocol):
 
     @property
     def jobs(self) -> Jobs: ...
+
+    @property
+    def identity(self) -> Identity: ...
 
     def on_change(self, listener: Callable[[list[Change]], None]) -> None:
         """`listener` is called on the event loop after every commit that changed jobs."""

@@ -19,6 +19,7 @@ class Account:
     login: str
     role: str  # "admin" | "user"
     password_hash: str
+    active: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class SessionRecord:
     login: str
     role: str
     expires_at: float
+    groups: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -47,6 +47,8 @@ def _job(row: sqlite3.Row) -> Job:
         ended_at=row["ended_at"],
         result=_result_decoder.decode(row["result"]) if row["result"] else None,
         reason=row["reason"],
+        mode=row["mode"],
+        owner_group=row["owner_group"],
     )
 
 
@@ -220,8 +222,9 @@ class SqliteJobs:
         row = self._db.read(lambda tx: tx.one("job_get", id=job_id))
         return _job(row) if row else None
 
-    async def jobs(self, owner: str, state: JobState | None, limit: int) -> list[Job]:
+    async def jobs(self, owner: str, state: JobState | None, limit: int, groups: Collection[str] = ()) -> list[Job]:
         params = {"owner": owner, "state": state.value if state else "", "limit": limit}
+        params["groups"] = json.dumps(list(groups))
         return await self._db.scan(lambda tx: [_job(row) for row in tx.all("job_list", **params)])
 
     async def cancel(self, job_id: str) -> Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Sequence
 
@@ -23,19 +24,26 @@ def add_user(tx: Tx, account: Account) -> None:
 
 
 def list_users(tx: Tx) -> list[User]:
-    return [User(login=row["login"], role=row["role"]) for row in tx.all("user_list")]
+    return [user_of_row(row) for row in tx.all("user_list")]
+
+
+def user_of_row(row: sqlite3.Row) -> User:
+    return User(login=row["login"], role=row["role"], groups=json.loads(row["groups"]), active=bool(row["active"]))
 
 
 def find_account(tx: Tx, login: str) -> Account | None:
     row = tx.one("user_get", login=login)
-    return Account(login=row["login"], role=row["role"], password_hash=row["password_hash"]) if row else None
+    if row is None:
+        return None
+    return Account(login=row["login"], role=row["role"], password_hash=row["password_hash"], active=bool(row["active"]))
 
 
 def add_session(tx: Tx, session: tuple[str, str, float]) -> None:
     """`session` is (token hash, login, when it expires)."""
     token_hash, login, expires_at = session
     tx.run("session_expire", now=tx.now)
-    tx.run("session_add", token_hash=token_hash, login=login, expires_at=expires_at)
+    session_id = secrets.token_hex(8)
+    tx.run("session_add", token_hash=token_hash, login=login, expires_at=expires_at, id=session_id, now=tx.now)
 
 
 def _enrol(tx: Tx, worker: NewWorker) -> None:
@@ -82,7 +90,10 @@ class SqlitePeople:
 
     async def session(self, token_hash: str) -> SessionRecord | None:
         row = self._db.read(lambda tx: tx.one("session_get", token_hash=token_hash, now=tx.now))
-        return SessionRecord(login=row["login"], role=row["role"], expires_at=row["expires_at"]) if row else None
+        if row is None:
+            return None
+        groups = frozenset(json.loads(row["groups"]))
+        return SessionRecord(login=row["login"], role=row["role"], expires_at=row["expires_at"], groups=groups)
 
     async def enrol(self, worker: NewWorker) -> None:
         await self._db.write(lambda tx: _enrol(tx, worker))
