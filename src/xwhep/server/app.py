@@ -6,13 +6,13 @@ from starlette.applications import Starlette
 
 from xwhep.server.grid import Grid
 from xwhep.server.http import EXCEPTION_HANDLERS
-from xwhep.server.routes import administration, assets, blobs, jobs, modes, sessions, work
+from xwhep.server.routes import administration, assets, blobs, jobs, modes, sessions, tokens, work
 
 
 def make_app(grid: Grid) -> Starlette:
     """Every route of the wire; the busiest first, since they are tried in order."""
     routes = [*work.ROUTES, *jobs.ROUTES, *blobs.ROUTES, *sessions.ROUTES, *assets.ROUTES]
-    routes += [*modes.ROUTES, *administration.ROUTES]
+    routes += [*modes.ROUTES, *administration.ROUTES, *tokens.ROUTES]
     app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
     app.router.redirect_slashes = False
     app.state.grid = grid

@@ -17,9 +17,9 @@ from xwhep.server.identity import (
     hash_password,
     new_token,
     password_matches,
-    same_secret,
     token_hash,
 )
+from xwhep.server.store.identity_records import PUBLIC, Service
 from xwhep.server.store.protocol import Store
 from xwhep.server.throttle import Rate, Throttle
 
@@ -55,6 +55,7 @@ class UserPrincipal:
 class WorkerPrincipal:
     id: str
     name: str
+    service: Service = PUBLIC
 
     @property
     def holder(self) -> str:
@@ -71,6 +72,7 @@ class Authenticator:
         self._store = store
         self._clock = clock
         self._cache: dict[str, tuple[Principal, float]] = {}
+        self._used: dict[str, float] = {}  # sessions, since they were last saved
         self._polls: dict[asyncio.Future[None], str] = {}  # of the requests that wait, and who asks
 
     async def principal(self, authorization: str | None) -> Principal:
@@ -91,10 +93,14 @@ class Authenticator:
 
     async def _look_up(self, token: str, key: str) -> tuple[Principal, float]:
         if token.startswith(USER_TOKEN) and (session := await self._store.people.session(key)):
+            self._used[key] = self._clock()
             user = UserPrincipal(login=session.login, role=session.role, groups=session.groups)
             return user, session.expires_at
-        if token.startswith(WORKER_TOKEN) and (worker := await self._store.people.worker_name(key)):
-            return WorkerPrincipal(id=worker[0], name=worker[1]), float("inf")
+        if token.startswith(WORKER_TOKEN) and (worker := await self._store.tokens.worker(key)):
+            if worker.is_next:
+                await self._store.tokens.promote(worker.id, key)
+                self._drop(f"worker:{worker.id}")  # the old token
+            return WorkerPrincipal(id=worker.id, name=worker.name, service=worker.service), float("inf")
         raise AuthenticationFailed(
             "the token is unknown or has expired", "run: xw login (on a worker: xwhep-worker join)"
         )
@@ -117,10 +123,19 @@ class Authenticator:
         self._forget(f"worker:{worker_id}")
 
     def _forget(self, holder: str) -> None:
-        self._cache = {key: known for key, known in self._cache.items() if known[0].holder != holder}
+        self._drop(holder)
         for changed, whose in self._polls.items():
             if whose == holder and not changed.done():
                 changed.set_result(None)
+
+    def _drop(self, holder: str) -> None:
+        self._cache = {key: known for key, known in self._cache.items() if known[0].holder != holder}
+
+    async def save_used(self) -> None:
+        """Note in the store which sessions were used since the last time."""
+        if self._used:
+            used, self._used = self._used, {}
+            await self._store.tokens.sessions_used(used)
 
     def forget_all(self) -> None:
         self._cache.clear()
@@ -184,11 +199,12 @@ class Door:
         async with self._gate:
             return await asyncio.to_thread(hash_password, password)
 
-    def check_join_token(self, given: str, expected: str, address: str) -> None:
-        """Raises: AuthenticationFailed, TooManyTries."""
+    async def join(self, given: str, address: str) -> tuple[str, Service]:
+        """The id of the join token, and what it makes. Raises: AuthenticationFailed, TooManyTries."""
         keys = (f"join\n{address}", "join", address)
-        if same_secret(given, expected):
-            return
+        found = await self._store.tokens.join(token_hash(given))
+        if found is not None:
+            return found
         self._take(keys)
         raise AuthenticationFailed("the join token is wrong", "on the server, run: xwhep-server join-line worker")
 

@@ -84,6 +84,9 @@ class Fleet:
             state=self._state(record, presence, seen_at),
             last_seen_at=seen_at,
             running=list(shown_jobs),
+            visibility=record.service.visibility,
+            group=record.service.group,
+            owner=record.service.owner,
         )
 
     def _state(self, record: WorkerRecord, presence: _Presence | None, seen_at: float) -> str:

@@ -11,9 +11,11 @@ from pathlib import Path
 from xwhep.server.auth import Authenticator, Door
 from xwhep.server.blobs import BlobFolder
 from xwhep.server.fleet import Fleet
+from xwhep.server.identity import token_hash
 from xwhep.server.reaper import Reaper, welcome_back
 from xwhep.server.scheduler import AppCatalogue, Dispatcher, JobWatchers, connect_changes
 from xwhep.server.settings import Settings
+from xwhep.server.store.identity_records import DEPLOYMENT, PUBLIC, JoinRecord
 from xwhep.server.store.protocol import Store
 
 
@@ -46,6 +48,9 @@ class Grid:
         await self.store.open()
         self.store.on_change(lambda changes: connect_changes(changes, self.dispatcher, self.watchers))
         await self.catalogue.load(self.store)
+        await self.store.tokens.add_join(
+            JoinRecord(id=DEPLOYMENT, token_hash=token_hash(self.secrets.join_token), service=PUBLIC), None
+        )
         await welcome_back(self.settings, self.store, self.clock())
 
     def release_waiting(self) -> None:
@@ -57,6 +62,7 @@ class Grid:
     async def close(self) -> None:
         """After the last request."""
         await self.reaper().save_fleet()
+        await self.auth.save_used()
         await self.store.close()
 
     def reaper(self) -> Reaper:

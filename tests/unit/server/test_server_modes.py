@@ -218,8 +218,8 @@ def test_apps_over_the_wire(people, who, mode, read, write, run):
 def test_data_over_the_wire(people, who, mode, read):
     ann, caller = people["ann"], people[who]
     ann.register_app("open")
-    blob = ann.upload(b"table")
-    datum = ann.post("/v1/data", {"name": "set", **blob}).body
+    blob = ann.upload(f"table {who} {mode}".encode())  # who ran a job with it once may read it ever after
+    datum = ann.post("/v1/data", {"name": f"set-{who}-{mode}", **blob}).body
     assert ann.post(f"/v1/data/{datum['id']}/mode", {"mode": mode, "group": "lab"}).status == 200
     assert caller.get(f"/v1/data/{datum['id']}").status == read
     assert (datum["id"] in [one["id"] for one in caller.get("/v1/data").body]) is (read == 200)

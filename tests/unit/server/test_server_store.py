@@ -147,7 +147,7 @@ def test_everything_is_there_after_opening_again(kit, run):
             assert (await k.state(done), await k.state(waiting)) == ("completed", "pending")
             assert (await k.store.assets.datum("ann", "d")).size == 4
             assert (await k.store.people.session("hash")).login == "ann"
-            assert (await k.store.people.worker_name("t2")) == ("w2", "node2")
+            assert (await k.store.tokens.worker("t2")).name == "node2"
             assert [user.login for user in await k.store.people.users()] == ["ann", "bob"]
 
     run(scenario)
@@ -584,7 +584,7 @@ def test_a_database_of_a_newer_server_is_refused(fast_folder):
 def test_a_migration_of_a_joined_branch_is_applied_though_a_later_one_was(fast_folder, monkeypatch):
     path, known = fast_folder / "xwhep.db", migrations()
     module = "xwhep.server.store.sqlite_database.migrations"
-    first, last = [*known, (997, "CREATE TABLE c (x)")], [*known, (996, "CREATE TABLE b (x)"), (997, "nonsense")]
+    first, last = [*known, (997, "CREATE TABLE c (x);")], [*known, (996, "CREATE TABLE b (x);"), (997, "nonsense")]
     for found in (first, last, last):
         monkeypatch.setattr(module, lambda found=found: found)
         with transaction(path):

@@ -25,6 +25,7 @@ from xwhep.server.http import MAX_WAIT_S, answer, body_of, grid_of, no_content, 
 from xwhep.server.logs import log_event
 from xwhep.server.matching import binary_for
 from xwhep.server.possession import check_held
+from xwhep.server.rotation import offer_token
 from xwhep.server.scheduler import Waiting
 from xwhep.server.store.records import Attempt, Delivery, LeasedJob, LeaseWish
 
@@ -46,6 +47,8 @@ async def request_work(request: Request) -> Response:
                 return answer(_lease(grid, leased, wish))
             if not await wait_for(waiting.woken, request, until - asyncio.get_running_loop().time()):
                 break
+            if (await worker_of(request)).service != worker.service:
+                break  # others' jobs from now on: it asks again
     return no_content()
 
 
@@ -55,7 +58,13 @@ async def _try_lease(grid: Grid, worker: WorkerPrincipal, waiting: Waiting) -> L
         return None
     until = grid.clock() + grid.settings.lease_seconds
     leased = await grid.store.jobs.lease(
-        LeaseWish(worker_id=worker.id, worker_name=worker.name, app_ids=app_ids, until=until)
+        LeaseWish(
+            worker_id=worker.id,
+            worker_name=worker.name,
+            app_ids=app_ids,
+            until=until,
+            serves=worker.service.serves,
+        )
     )
     if leased is not None:
         log_event("job leased", job=leased.id, attempt=leased.attempt, worker=worker.name)
@@ -94,7 +103,8 @@ async def heartbeat(request: Request) -> Response:
     if attempts:
         stale = await grid.store.jobs.renew(attempts, grid.clock() + grid.settings.lease_seconds)
     stop = [Running(job_id=attempt.job_id, attempt=attempt.number) for attempt in stale]
-    return answer(HeartbeatReply(heartbeat_s=grid.settings.heartbeat_s, stop=stop))
+    token = await offer_token(grid, worker)
+    return answer(HeartbeatReply(heartbeat_s=grid.settings.heartbeat_s, stop=stop, token=token))
 
 
 async def deliver(request: Request) -> Response:

@@ -37,10 +37,12 @@ ORDER BY seq DESC LIMIT :limit;
 SELECT (SELECT j.id FROM jobs j
         WHERE j.state = 'pending' AND j.app_id = a.value
           AND (j.avoid_worker <> :worker_id OR j.avoid_until <= :now)
+          AND (:serves = '' OR j.owner IN (SELECT value FROM json_each(:serves)))
         ORDER BY j.seq LIMIT 1) AS id,
        (SELECT j.seq FROM jobs j
         WHERE j.state = 'pending' AND j.app_id = a.value
           AND (j.avoid_worker <> :worker_id OR j.avoid_until <= :now)
+          AND (:serves = '' OR j.owner IN (SELECT value FROM json_each(:serves)))
         ORDER BY j.seq LIMIT 1) AS seq
 FROM json_each(:app_ids) a WHERE seq IS NOT NULL ORDER BY seq LIMIT 1;
 

@@ -36,16 +36,20 @@ DELETE FROM sessions WHERE expires_at <= :now;
 
 -- name: worker_add
 -- A newly enrolled worker.
-INSERT INTO workers (id, name, token_hash, machine, enrolled_at, last_seen_at)
-VALUES (:id, :name, :token_hash, :machine, :now, :now);
+INSERT INTO workers (id, name, token_hash, machine, enrolled_at, last_seen_at, visibility, group_name, owner)
+VALUES (:id, :name, :token_hash, :machine, :now, :now, :visibility, :group, :owner);
 
 -- name: worker_by_token
--- The worker a token belongs to.
-SELECT id, name FROM workers WHERE token_hash = :token_hash;
+-- The worker a token belongs to: its own, or the one that a rotation offered.
+SELECT id, name, visibility, group_name, owner, 0 AS is_next FROM workers
+WHERE token_hash = :token_hash AND (old_until = 0 OR old_until > :now)
+UNION ALL
+SELECT id, name, visibility, group_name, owner, 1 AS is_next FROM workers
+WHERE next_hash = :token_hash AND next_hash <> '' LIMIT 1;
 
 -- name: worker_list
 -- Every worker, with the ids of the jobs leased to it as a JSON list of [id, owner].
-SELECT w.id, w.name, w.machine, w.last_seen_at, w.left_at,
+SELECT w.id, w.name, w.machine, w.last_seen_at, w.left_at, w.visibility, w.group_name, w.owner,
        (SELECT json_group_array(json_array(j.id, j.owner)) FROM jobs j
         WHERE j.worker_id = w.id AND j.state = 'running') AS running
 FROM workers w ORDER BY w.name, w.id;

@@ -3,11 +3,19 @@ audit log, which is written in the same transaction; None is for what a user doe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from xwhep.common.wire import AuditEntry, Group, User
-from xwhep.server.store.identity_records import Act, ModeChange, UserUpdate
+from xwhep.common.wire import AuditEntry, Group, TokenInfo, User
+from xwhep.server.store.identity_records import (
+    Act,
+    JoinRecord,
+    ModeChange,
+    Revoked,
+    Service,
+    UserUpdate,
+    WorkerIdentity,
+)
 from xwhep.server.store.records import Account
 
 

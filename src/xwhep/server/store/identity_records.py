@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DEPLOYMENT = "deployment"  # id of the join token that lies in the state folder
+
 
 @dataclass(frozen=True, kw_only=True)
 class Act:
@@ -49,6 +51,9 @@ class Service:
         if self.visibility == "private":
             return frozenset({self.owner})
         return self.members if self.visibility == "group" else None
+
+
+PUBLIC = Service()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from xwhep.common.wire import App, AppSpec, Datum, DatumSpec, Job, JobState, Machine, User
-from xwhep.server.store.identity_protocol import Identity
+from xwhep.server.store.identity_protocol import Identity, Tokens
 from xwhep.server.store.records import (
     Account,
     Attempt,
@@ -40,9 +40,6 @@ class People(Protocol):
         """None when unknown or expired."""
 
     async def enrol(self, worker: NewWorker) -> None: ...
-
-    async def worker_name(self, token_hash: str) -> tuple[str, str] | None:
-        """(id, name) of the worker with that token."""
 
     async def workers(self) -> list[WorkerRecord]: ...
 
@@ -126,6 +123,9 @@ class Store(Protocol):
 
     @property
     def identity(self) -> Identity: ...
+
+    @property
+    def tokens(self) -> Tokens: ...
 
     def on_change(self, listener: Callable[[list[Change]], None]) -> None:
         """`listener` is called on the event loop after every commit that changed jobs."""

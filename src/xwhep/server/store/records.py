@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xwhep.common.wire import JobResult, JobSpec, LeasedDatum, Machine, Model
+from xwhep.server.store.identity_records import PUBLIC, Service
 
 
 class Inputs(Model, frozen=True, kw_only=True):
@@ -40,6 +41,7 @@ class WorkerRecord:
     last_seen_at: float
     left_at: float
     running: tuple[tuple[str, str], ...]  # (job id, owner) of the jobs leased to it
+    service: Service = PUBLIC
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,8 @@ class NewWorker:
     name: str
     token_hash: str
     machine: Machine
+    service: Service = PUBLIC
+    join_id: str = ""  # of the join token that it came with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,7 @@ class LeaseWish:
     worker_name: str
     app_ids: tuple[str, ...]
     until: float
+    serves: frozenset[str] | None = None  # whose jobs; None for everyone's
 
 
 @dataclass(frozen=True, kw_only=True)

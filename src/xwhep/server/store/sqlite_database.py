@@ -79,7 +79,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     applied = _applied(connection, version)
     for number, script in known:
         if number not in applied:
-            note = f"INSERT INTO migrations (number) VALUES ({number}); PRAGMA user_version = {max(version, number)};"
+            note = f"INSERT INTO migrations VALUES ({number}); PRAGMA user_version = {max(version, number)};"  # noqa: S608
             connection.executescript(f"BEGIN IMMEDIATE;\n{script}\n{note}\nCOMMIT;")
 
 

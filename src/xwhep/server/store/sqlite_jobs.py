@@ -117,7 +117,9 @@ def _delete(tx: Tx, job_id: str) -> None:
 
 def _next(tx: Tx, wish: LeaseWish) -> str:
     """Id of the job that the worker would get; empty when there is none."""
-    found = tx.one("job_next", app_ids=json.dumps(wish.app_ids), worker_id=wish.worker_id, now=tx.now)
+    serves = "" if wish.serves is None else json.dumps(sorted(wish.serves))
+    params = {"app_ids": json.dumps(wish.app_ids), "worker_id": wish.worker_id, "serves": serves}
+    found = tx.one("job_next", **params, now=tx.now)
     return found["id"] if found else ""
 
 

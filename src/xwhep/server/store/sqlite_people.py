@@ -11,6 +11,7 @@ import msgspec
 
 from xwhep.common.errors import Conflict
 from xwhep.common.wire import Machine, User
+from xwhep.server.store.identity_records import Service
 from xwhep.server.store.records import Account, Attempt, NewWorker, SessionRecord, WorkerRecord
 from xwhep.server.store.sqlite_database import Database, Tx
 from xwhep.server.store.sqlite_jobs import hand_back
@@ -48,7 +49,18 @@ def add_session(tx: Tx, session: tuple[str, str, float]) -> None:
 
 def _enrol(tx: Tx, worker: NewWorker) -> None:
     machine = msgspec.json.encode(worker.machine).decode()
-    tx.run("worker_add", id=worker.id, name=worker.name, token_hash=worker.token_hash, machine=machine, now=tx.now)
+    service = worker.service
+    fields = {"visibility": service.visibility, "group": service.group, "owner": service.owner}
+    tx.run(
+        "worker_add",
+        id=worker.id,
+        name=worker.name,
+        token_hash=worker.token_hash,
+        machine=machine,
+        now=tx.now,
+        **fields,
+    )
+    tx.run("join_used", id=worker.join_id, now=tx.now)
 
 
 def _worker(row: sqlite3.Row) -> WorkerRecord:
@@ -58,6 +70,7 @@ def _worker(row: sqlite3.Row) -> WorkerRecord:
         machine=msgspec.json.decode(row["machine"], type=Machine),
         last_seen_at=row["last_seen_at"],
         left_at=row["left_at"],
+        service=Service(visibility=row["visibility"], group=row["group_name"], owner=row["owner"]),
         running=tuple((job_id, owner) for job_id, owner in json.loads(row["running"])),
     )
 
@@ -97,10 +110,6 @@ class SqlitePeople:
 
     async def enrol(self, worker: NewWorker) -> None:
         await self._db.write(lambda tx: _enrol(tx, worker))
-
-    async def worker_name(self, token_hash: str) -> tuple[str, str] | None:
-        row = self._db.read(lambda tx: tx.one("worker_by_token", token_hash=token_hash))
-        return (row["id"], row["name"]) if row else None
 
     async def workers(self) -> list[WorkerRecord]:
         return await self._db.scan(lambda tx: [_worker(row) for row in tx.all("worker_list")])
