@@ -6,7 +6,7 @@ import math
 import re
 
 from xwhep.common.errors import InvalidRequest
-from xwhep.common.wire import AppSpec, Binary, DatumSpec, JobResult, JobSpec, Machine, ResultFile
+from xwhep.common.wire import AppSpec, Binary, DatumSpec, JobResult, JobSpec, Machine, Needs, ResultFile
 from xwhep.server.blobs import check_sha256
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
@@ -22,6 +22,10 @@ MAX_LABEL = 256
 MAX_REASON = 1000
 MAX_PATH = 1024
 MAX_ATTEMPT = 2**31
+MAX_PRIORITY = 100
+MAX_TRIES = 100
+MAX_AFTER = 1024
+MAX_REPLICAS = 64
 MAX_SIZE = 2**60
 
 
@@ -81,6 +85,36 @@ def check_job(spec: JobSpec) -> None:
     refuse(any("\0" in text for text in texts), "arguments and environment cannot have NUL characters")
     size = sum(len(text.encode("utf-8", "surrogatepass")) + 1 for text in texts)
     refuse(size > MAX_TEXT, f"arguments and environment are larger than {MAX_TEXT} bytes")
+    check_scheduling(spec)
+
+
+def check_scheduling(spec: JobSpec) -> None:
+    """When, where and how often a job is to run."""
+    _check_needs(spec.needs)
+    refuse(
+        not -MAX_PRIORITY <= spec.priority <= MAX_PRIORITY, f"a priority is between -{MAX_PRIORITY} and {MAX_PRIORITY}"
+    )
+    for number, what in ((spec.deadline_at, "deadline_at"), (spec.wall_clock_s, "wall_clock_s")):
+        refuse(not (math.isfinite(number) and 0 <= number < 1e12), f"{what} is out of range")
+    refuse(not 1 <= spec.max_attempts <= MAX_TRIES, f"max_attempts is between 1 and {MAX_TRIES}")
+    for text, what in ((spec.group, "a group"), (spec.session, "a session")):
+        refuse(len(text) > MAX_LABEL or not _plain(text), f"{what} has at most {MAX_LABEL} printable characters")
+    refuse(len(spec.after) > MAX_AFTER, f"a job comes after at most {MAX_AFTER} others")
+    refuse(not 1 <= spec.replicas <= MAX_REPLICAS, f"replicas are between 1 and {MAX_REPLICAS}")
+    refuse(not 0 <= spec.quorum <= spec.replicas, "a quorum is at most the number of replicas")
+
+
+def _check_needs(needs: Needs) -> None:
+    for text, what in ((needs.os, "os"), (needs.arch, "arch"), (needs.worker_group, "group"), (needs.worker, "worker")):
+        if text:
+            check_name(text, f"the needed {what}")
+    for number in (needs.cpu_count, needs.ram_bytes, needs.disk_bytes):
+        check_size(number, "what the job needs")
+    refuse(
+        len(needs.shared) > MAX_SHARED or len(needs.labels) > MAX_SHARED, f"a job needs at most {MAX_SHARED} of each"
+    )
+    for name in (*needs.shared, *needs.labels):
+        check_name(name, "the needed asset or label")
 
 
 def check_machine(machine: Machine) -> None:
@@ -89,8 +123,11 @@ def check_machine(machine: Machine) -> None:
     for number in (machine.cpu_count, machine.ram_bytes, machine.disk_free_bytes):
         check_size(number, "the machine's resources")
     refuse(len(machine.shared) > MAX_SHARED, f"a machine has at most {MAX_SHARED} shared assets")
+    refuse(len(machine.labels) > MAX_SHARED, f"a machine has at most {MAX_SHARED} labels")
     for name in machine.shared:
         check_name(name, "the shared asset")
+    for name in machine.labels:
+        check_name(name, "the label")
 
 
 def check_attempt(number: int) -> None:

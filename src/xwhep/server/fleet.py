@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from xwhep.common.wire import Machine, Worker
+from xwhep.server.matching import Candidate
+from xwhep.server.store.identity_records import PUBLIC, Service
 from xwhep.server.store.records import WorkerRecord
+
+BEATS_PER_LEASE = 3
+FORGET_AFTER = 20  # silences
 
 
 @dataclass(slots=True)
@@ -15,6 +21,7 @@ class _Presence:
     name: str
     machine: Machine
     seen_at: float
+    service: Service = PUBLIC
     unsaved: bool = True
     parked: int = 0  # requests of it that wait for a job: their open connection says that it lives
 
@@ -22,16 +29,18 @@ class _Presence:
 class Fleet:
     """Kept in memory, so that a heartbeat costs no write; the reaper saves it now and then."""
 
-    def __init__(self, silence_s: float, clock: Callable[[], float]) -> None:
-        self._silence_s = silence_s
+    def __init__(self, silence_s: float, clock: Callable[[], float], rate: float = math.inf) -> None:
+        self._least_silence_s = silence_s
+        self._rate = rate
         self._clock = clock
         self._present: dict[str, _Presence] = {}
 
-    def announce(self, worker_id: str, name: str, machine: Machine) -> None:
+    def announce(self, worker_id: str, name: str, machine: Machine, service: Service = PUBLIC) -> None:
         presence = self._present.get(worker_id)
         if presence is None:
-            self._present[worker_id] = _Presence(name, machine, self._clock())
+            self._present[worker_id] = _Presence(name, machine, self._clock(), service)
             return
+        presence.service = service
         presence.machine, presence.seen_at, presence.unsaved = machine, self._clock(), True
 
     def seen(self, worker_id: str) -> None:
@@ -54,22 +63,37 @@ class Fleet:
         """It left."""
         self._present.pop(worker_id, None)
 
-    def live(self) -> list[tuple[str, str, Machine]]:
-        """(id, name, machine) of every worker that is there."""
-        return [(worker_id, at.name, at.machine) for worker_id, at in self._present.items() if self._lives(at)]
+    def live(self) -> list[Candidate]:
+        """Every worker that is there."""
+        return [
+            Candidate(id=worker_id, name=at.name, machine=at.machine, group=at.service.group, serves=at.service.serves)
+            for worker_id, at in self._present.items()
+            if self._lives(at)
+        ]
+
+    def has_free_slot(self, worker_id: str) -> bool:
+        """Whether it waits for a job right now."""
+        presence = self._present.get(worker_id)
+        return presence is not None and presence.parked > 0
+
+    @property
+    def silence_s(self) -> float:
+        """How long a worker may say nothing: longer when there are so many that all together would come too often."""
+        return max(self._least_silence_s, BEATS_PER_LEASE * len(self._present) / self._rate)
 
     def _lives(self, presence: _Presence) -> bool:
-        return presence.parked > 0 or self._clock() - presence.seen_at <= self._silence_s
+        return presence.parked > 0 or self._clock() - presence.seen_at <= self.silence_s
 
     def take_unsaved(self) -> list[tuple[str, float, Machine]]:
         """What the store does not know yet, as People.workers_seen takes it; workers long gone are dropped here."""
         unsaved = [(worker_id, at.seen_at, at.machine) for worker_id, at in self._present.items() if at.unsaved]
         for presence in self._present.values():
             presence.unsaved = False
+        kept_s = FORGET_AFTER * self.silence_s
         self._present = {
             worker_id: at
             for worker_id, at in self._present.items()
-            if at.parked or self._clock() - at.seen_at <= 20 * self._silence_s
+            if at.parked or self._clock() - at.seen_at <= kept_s
         }
         return unsaved
 
@@ -87,12 +111,16 @@ class Fleet:
             visibility=record.service.visibility,
             group=record.service.group,
             owner=record.service.owner,
+            failures_in_row=record.failures_in_row,
+            quarantined_until=record.quarantined_until if record.quarantined_until > self._clock() else 0.0,
+            outvoted=record.outvoted,
+            draining=record.draining,
         )
 
     def _state(self, record: WorkerRecord, presence: _Presence | None, seen_at: float) -> str:
         if record.left_at and presence is None:
             return "left"
-        lives = self._lives(presence) if presence else self._clock() - seen_at <= self._silence_s
+        lives = self._lives(presence) if presence else self._clock() - seen_at <= self.silence_s
         if not lives:
             return "lost"
         return "busy" if record.running else "idle"

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from xwhep.server.auth import Authenticator, Door
 from xwhep.server.blobs import BlobFolder
+from xwhep.server.catalogue import AppCatalogue, KindCatalogue
 from xwhep.server.fleet import Fleet
 from xwhep.server.identity import token_hash
+from xwhep.server.pace import Pace
 from xwhep.server.reaper import Reaper, welcome_back
-from xwhep.server.scheduler import AppCatalogue, Dispatcher, JobWatchers, connect_changes
+from xwhep.server.retries import Retries
+from xwhep.server.scheduler import ChangeListener, Dispatcher, JobWatchers
 from xwhep.server.settings import Settings
 from xwhep.server.store.identity_records import DEPLOYMENT, PUBLIC, JoinRecord
 from xwhep.server.store.protocol import Store
@@ -37,6 +40,9 @@ class Grid:
     door: Door
     fleet: Fleet
     catalogue: AppCatalogue
+    kinds: KindCatalogue
+    pace: Pace
+    retries: Retries
     dispatcher: Dispatcher
     watchers: JobWatchers
     clock: Callable[[], float]
@@ -46,11 +52,12 @@ class Grid:
         """Before the first request."""
         self.blobs.prepare()
         await self.store.open()
-        self.store.on_change(lambda changes: connect_changes(changes, self.dispatcher, self.watchers))
+        self.store.on_change(ChangeListener(kinds=self.kinds, dispatcher=self.dispatcher, watchers=self.watchers))
         await self.catalogue.load(self.store)
         await self.store.tokens.add_join(
             JoinRecord(id=DEPLOYMENT, token_hash=token_hash(self.secrets.join_token), service=PUBLIC), None
         )
+        await self.kinds.load(self.store)
         await welcome_back(self.settings, self.store, self.clock())
 
     def release_waiting(self) -> None:
@@ -70,7 +77,8 @@ class Grid:
             settings=self.settings,
             store=self.store,
             fleet=self.fleet,
-            catalogue=self.catalogue,
+            pace=self.pace,
+            retries=self.retries,
             dispatcher=self.dispatcher,
             clock=self.clock,
         )
@@ -79,6 +87,8 @@ class Grid:
 def make_grid(settings: Settings, secrets: Secrets, store: Store, clock: Callable[[], float] = time.time) -> Grid:
     """Everything of one server; nothing runs before `open`."""
     catalogue = AppCatalogue()
+    kinds, fleet = KindCatalogue(catalogue), Fleet(settings.lease_seconds, clock, settings.heartbeat_rate)
+    pace = Pace(fleet=fleet)
     return Grid(
         settings=settings,
         secrets=secrets,
@@ -86,9 +96,12 @@ def make_grid(settings: Settings, secrets: Secrets, store: Store, clock: Callabl
         blobs=BlobFolder(Path(settings.state), settings.disk_reserve_bytes),
         auth=Authenticator(store, clock),
         door=Door(store, settings.session_hours * 3600, clock),
-        fleet=Fleet(settings.lease_seconds, clock),
+        fleet=fleet,
         catalogue=catalogue,
-        dispatcher=Dispatcher(catalogue),
+        kinds=kinds,
+        pace=pace,
+        retries=Retries(settings=settings, fleet=fleet, kinds=kinds, pace=pace, clock=clock),
+        dispatcher=Dispatcher(kinds),
         watchers=JobWatchers(),
         clock=clock,
         stopping=asyncio.Event(),

@@ -41,19 +41,29 @@ def address_of(request: Request) -> str:
 
 
 async def body_of(request: Request, model: type[T]) -> T:
-    """The request's JSON as `model`.
+    """The request's JSON as `model`, at most MAX_JSON_BYTES of it. Raises: InvalidRequest."""
+    return parsed(await bytes_of(request, MAX_JSON_BYTES), model)
 
-    Raises:
-        InvalidRequest: too large, not JSON, or another shape; names the field.
-    """
+
+async def bytes_of(request: Request, limit: int) -> bytearray:
+    """The request's body. Raises: InvalidRequest: it is larger than `limit`."""
     declared = request.headers.get("content-length", "0")
-    if not declared.isdigit() or int(declared) > MAX_JSON_BYTES:
-        raise InvalidRequest(f"the request is larger than {MAX_JSON_BYTES} bytes", "send less at once")
+    if not declared.isdigit() or int(declared) > limit:
+        raise InvalidRequest(f"the request is larger than {limit} bytes", "send less at once")
     body = bytearray()
     async for piece in request.stream():
         body += piece
-        if len(body) > MAX_JSON_BYTES:
-            raise InvalidRequest(f"the request is larger than {MAX_JSON_BYTES} bytes", "send less at once")
+        if len(body) > limit:
+            raise InvalidRequest(f"the request is larger than {limit} bytes", "send less at once")
+    return body
+
+
+def parsed(body: bytes | bytearray, model: type[T]) -> T:
+    """`body` as `model`.
+
+    Raises:
+        InvalidRequest: not JSON, or another shape; names the field.
+    """
     try:
         return msgspec.json.decode(body, type=model)
     except msgspec.DecodeError as exc:  # ValidationError, which names the field, is one

@@ -10,11 +10,12 @@ from xwhep.common.errors import XwhepError
 from xwhep.common.wire import FINAL_STATES
 from xwhep.server.fleet import Fleet
 from xwhep.server.logs import log_event, log_problem
-from xwhep.server.matching import misfit
-from xwhep.server.scheduler import AppCatalogue, Dispatcher
+from xwhep.server.pace import Pace
+from xwhep.server.retries import Retries
+from xwhep.server.scheduler import Dispatcher
 from xwhep.server.settings import Settings
 from xwhep.server.store.protocol import Store
-from xwhep.server.store.records import Expired, LossRule
+from xwhep.server.store.records import Expired
 
 MAX_TICK_S = 1.0
 SAVE_EVERY_S = 5.0
@@ -26,7 +27,8 @@ class Reaper:
     settings: Settings
     store: Store
     fleet: Fleet
-    catalogue: AppCatalogue
+    pace: Pace
+    retries: Retries
     dispatcher: Dispatcher
     clock: Callable[[], float]
     _last_tick: float = 0.0
@@ -52,6 +54,7 @@ class Reaper:
         if last and now - last > self.tick_s + self.settings.lease_seconds / 2:
             await self._excuse(now - last)
         await self.reap()
+        await self._call_time()
         await self.dispatcher.wake_for_pending(self.store)
         if now - self._last_save > SAVE_EVERY_S:
             await self.save_fleet()
@@ -60,7 +63,7 @@ class Reaper:
     async def _excuse(self, away_s: float) -> None:
         """A suspended machine or a clock that was set: no worker could renew, so none is lost yet."""
         log_problem("the clock jumped, leases extended", seconds=round(away_s, 1))
-        await self.store.jobs.extend_leases(self.clock() + self.settings.lease_seconds)
+        await self.store.jobs.extend_leases(self.clock() + self.pace.lease_s)
 
     async def reap(self) -> None:
         """Bring back every job whose lease ran out."""
@@ -68,20 +71,19 @@ class Reaper:
             await self._lose(expired)
 
     async def _lose(self, expired: Expired) -> None:
-        avoid_until = self.clock() + self.settings.lease_seconds if self._others_fit(expired) else 0.0
-        rule = LossRule(limit=self.settings.lost_limit, avoid_until=avoid_until)
-        job = await self.store.jobs.lose(expired, rule)
+        job = await self.store.jobs.lose(expired, self.retries.rule(expired.kind, expired.attempt.worker_id))
         if job is None:
             return
         event = "job failed" if job.state in FINAL_STATES else "job lost, runs again"
         log_problem(event, job=job.id, attempt=job.attempt, worker=job.worker, reason=job.reason)
 
-    def _others_fit(self, expired: Expired) -> bool:
-        app = self.catalogue.get(expired.app_id)
-        return any(
-            worker_id != expired.attempt.worker_id and not misfit(app, machine)
-            for worker_id, _, machine in self.fleet.live()
-        )
+    async def _call_time(self) -> None:
+        """End back-offs, and give up what is past its deadline or wall clock."""
+        for job in await self.store.jobs.time_passes(self.retries.plain_rule()):
+            if job.state in FINAL_STATES:
+                log_problem("job failed", job=job.id, attempt=job.attempt, worker=job.worker, reason=job.reason)
+            else:
+                log_event("job may run again", job=job.id, attempt=job.attempt)
 
     async def save_fleet(self) -> None:
         if unsaved := self.fleet.take_unsaved():

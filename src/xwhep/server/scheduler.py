@@ -11,87 +11,76 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from xwhep.common.wire import App, Machine
-from xwhep.server.matching import misfit
+from xwhep.server.catalogue import KindCatalogue
+from xwhep.server.matching import Candidate
 from xwhep.server.store.protocol import Store
 from xwhep.server.store.records import Change
-
-
-class AppCatalogue:
-    """Every app, in memory: matching looks at all of them for each request."""
-
-    def __init__(self) -> None:
-        self._by_id: dict[str, App] = {}
-        self.version = 0
-
-    async def load(self, store: Store) -> None:
-        for app in await store.assets.apps():
-            self.put(app)
-
-    def put(self, app: App) -> None:
-        self._by_id[app.id] = app
-        self.version += 1
-
-    def get(self, app_id: str) -> App:
-        return self._by_id[app_id]
-
-    def ids(self) -> list[str]:
-        return list(self._by_id)
-
-    def fitting(self, machine: Machine) -> tuple[str, ...]:
-        """Ids of the apps that `machine` can run."""
-        return tuple(app_id for app_id, app in self._by_id.items() if not misfit(app, machine))
 
 
 @dataclass(eq=False)
 class Waiting:
     """One request for work that waits."""
 
-    worker_id: str
-    machine: Machine
+    candidate: Candidate
     woken: asyncio.Event = field(default_factory=asyncio.Event)
-    _fits: tuple[str, ...] = ()
-    _fits_version: int = -1
+    woken_for: str = ""  # the kind
 
-    def fitting(self, catalogue: AppCatalogue) -> tuple[str, ...]:
-        if self._fits_version != catalogue.version:
-            self._fits, self._fits_version = catalogue.fitting(self.machine), catalogue.version
-        return self._fits
+    def wake(self, kind_id: str) -> None:
+        self.woken_for = kind_id
+        self.woken.set()
+
+    def sleep(self) -> str:
+        """Returns the kind that it was woken for."""
+        kind_id, self.woken_for = self.woken_for, ""
+        self.woken.clear()
+        return kind_id
 
 
 class Dispatcher:
     """The waiting requests, first come first served."""
 
-    def __init__(self, catalogue: AppCatalogue) -> None:
-        self._catalogue = catalogue
+    def __init__(self, kinds: KindCatalogue) -> None:
+        self._kinds = kinds
         self._waiting: dict[Waiting, None] = {}  # ordered
         self._stopping = False
 
     @contextmanager
-    def waiting(self, worker_id: str, machine: Machine) -> Iterator[Waiting]:
+    def waiting(self, candidate: Candidate) -> Iterator[Waiting]:
         """Enter before the first look at the store: a job that appears between look and wait wakes this request."""
-        waiting = Waiting(worker_id, machine)
+        waiting = Waiting(candidate)
         self._waiting[waiting] = None
         try:
             yield waiting
         finally:
             del self._waiting[waiting]
-            if waiting.woken.is_set() and not self._stopping:
-                self._pass_on(waiting)
+            if waiting.woken.is_set() and waiting.woken_for and not self._stopping:
+                self.wake(Change(pending_kind=waiting.woken_for))
 
-    def wake(self, app_id: str, avoid_worker: str = "") -> None:
-        """A job of that app may run now: tell the first that can run it, is not avoided and was not told yet."""
+    def wake(self, change: Change) -> None:
+        """Jobs of that kind may run now: tell the first that fit, are not avoided and were not told yet."""
+        left = change.count
         for waiting in self._waiting:
-            if waiting.woken.is_set() or waiting.worker_id == avoid_worker:
-                continue
-            if app_id in waiting.fitting(self._catalogue):
-                waiting.woken.set()
+            if left and self._may_wake(waiting, change):
+                waiting.wake(change.pending_kind)
+                left -= 1
+            if not left:
                 return
 
-    def _pass_on(self, leaver: Waiting) -> None:
-        # It may have been woken for any app that it fits; whoever comes in vain waits again.
-        for app_id in leaver.fitting(self._catalogue):
-            self.wake(app_id)
+    def _may_wake(self, waiting: Waiting, change: Change) -> bool:
+        return (
+            not waiting.woken.is_set()
+            and waiting.candidate.id not in change.avoid
+            and self._kinds.fits(change.pending_kind, waiting.candidate)
+        )
+
+    def pass_on(self, vain: Waiting, kind_id: str) -> None:
+        """It was woken for a job that is still there but not for it: tell the next in line, never one before it."""
+        after = False
+        for waiting in self._waiting:
+            if after and self._may_wake(waiting, Change(pending_kind=kind_id)):
+                waiting.wake(kind_id)
+                return
+            after = after or waiting is vain
 
     def stop(self) -> None:
         """Wake all, so that they answer before the server stops."""
@@ -100,12 +89,11 @@ class Dispatcher:
             waiting.woken.set()
 
     async def wake_for_pending(self, store: Store) -> None:
-        """Wake one request for each app with a pending job: for jobs whose time came without an event."""
-        if not self._waiting:
-            return
-        for app_id in self._catalogue.ids():
-            if await store.jobs.app_waits(app_id):
-                self.wake(app_id)
+        """Wake one request for each kind with a pending job: for jobs whose time came without an event."""
+        await self._kinds.close_empty(store)
+        if self._waiting:
+            for kind_id in self._kinds.open_ids():
+                self.wake(Change(pending_kind=kind_id))
 
 
 class JobWatchers:
@@ -137,9 +125,20 @@ class JobWatchers:
             self.changed(job_id)
 
 
-def connect_changes(changes: list[Change], dispatcher: Dispatcher, watchers: JobWatchers) -> None:
-    """Pass on what a commit changed."""
-    for change in changes:
-        watchers.changed(change.job_id)
-        if change.pending_app_id:
-            dispatcher.wake(change.pending_app_id, change.avoid_worker)
+@dataclass(frozen=True, kw_only=True)
+class ChangeListener:
+    """Passes on what a commit changed."""
+
+    kinds: KindCatalogue
+    dispatcher: Dispatcher
+    watchers: JobWatchers
+
+    def __call__(self, changes: list[Change]) -> None:
+        for change in changes:
+            if change.job_id:
+                self.watchers.changed(change.job_id)
+            if change.new_kind is not None:
+                self.kinds.put(change.new_kind)
+            if change.pending_kind:
+                self.kinds.open(change.pending_kind)
+                self.dispatcher.wake(change)

@@ -30,6 +30,13 @@ def _positive(text: str) -> float:
     return value
 
 
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1e9:
+        raise ValueError("must not be negative")
+    return value
+
+
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -53,6 +60,12 @@ def _flag(text: str) -> bool:
 def _format(text: str) -> str:
     if text not in ("text", "json"):
         raise ValueError("must be text or json")
+    return text
+
+
+def _metrics(text: str) -> str:
+    if text not in ("loopback", "token"):
+        raise ValueError("must be loopback or token")
     return text
 
 
@@ -93,14 +106,27 @@ class Settings:
         30.0, _positive, "how long, after a restart, running jobs wait for their workers to come back"
     )
     lost_limit: int = _setting(3, _count, "a job fails when that many of its workers were lost")
+    back_off_seconds: float = _setting(
+        5.0, _positive, "how long a job that was lost twice waits before it runs again; doubles with each loss"
+    )
+    wall_clock_hours: float = _setting(6.0, _positive, "how long a job may run that does not say it itself")
+    overrun_seconds: float = _setting(
+        60.0, _positive, "how long after its wall clock limit a job is given up that its worker did not stop"
+    )
+    quarantine_after: int = _setting(5, _count, "a worker that fails that many jobs in a row gets none for a while")
+    quarantine_seconds: float = _setting(60.0, _positive, "for how long; doubles each time in a row")
+    heartbeat_rate: float = _setting(
+        200.0, _positive, "heartbeats a second of all workers together; more workers come less often"
+    )
+    result_days: float = _setting(0.0, _not_negative, "jobs are deleted so long after they ended; 0 keeps them")
+    unused_blob_hours: float = _setting(24.0, _positive, "uploads that nothing names are deleted after that")
     session_hours: float = _setting(12.0, _positive, "how long a login lasts")
     disk_reserve_mb: int = _setting(512, _size, "MiB of disk that uploads leave free")
     log_format: str = _setting("text", _format, "text or json, one line for each event, on standard error")
+    metrics: str = _setting(
+        "loopback", _metrics, "loopback or token: whether /metrics is open to this machine, or always wants an admin's"
+    )
     access_log: bool = _setting(False, _flag, "true logs every request")
-
-    @property
-    def heartbeat_s(self) -> float:
-        return self.lease_seconds / 3
 
     @property
     def disk_reserve_bytes(self) -> int:

@@ -11,7 +11,7 @@ from xwhep.common.wire import App, AppSpec, Binary, Datum, DatumSpec, Job, JobSp
 from xwhep.server.auth import UserPrincipal
 from xwhep.server.rights import Owned, Right, allowed, may_app, may_datum, may_job
 from xwhep.server.store.identity_records import Act, ModeChange, UserUpdate
-from xwhep.server.store.records import Account, Inputs, NewJob
+from xwhep.server.store.records import Account, Inputs, JobFilter, NewJob
 from xwhep.server.store.sqlite import SqliteStore
 
 R, W, X, OWN = Right.READ, Right.WRITE, Right.EXECUTE, Right.CHANGE_MODE
@@ -123,10 +123,12 @@ def test_the_stores_queries_say_what_the_rule_says(fast_folder, run):
 
 async def _compare(store: SqliteStore, user: UserPrincipal) -> None:
     app = await store.assets.app("tool")
-    (job,) = await store.jobs.jobs("", None, 10)
+    (job,) = await store.jobs.jobs(JobFilter())
     (datum,) = await store.assets.data("")
     case = (user.login, oct(app.mode), oct(job.mode))
-    assert bool(await store.jobs.jobs(user.sees, None, 10, user.groups)) is may_job(user, job, app, R), case
+    assert bool(await store.jobs.jobs(JobFilter(owner=user.sees, owner_groups=user.groups))) is may_job(
+        user, job, app, R
+    ), case
     assert bool(await store.assets.data(user.sees, user.groups)) is may_datum(user, datum, R), case
     if not user.is_admin:  # possession.py asks nothing for an admin
         for name, expected in (

@@ -7,13 +7,17 @@ import asyncio
 import pytest
 
 from xwhep.common.errors import AuthenticationFailed, DiskFull, NotAllowed
-from xwhep.common.wire import App, Binary, Machine
+from xwhep.common.wire import App, Binary, Machine, Needs
 from xwhep.server.auth import CACHE_S, Authenticator, Door, UserPrincipal
+from xwhep.server.catalogue import AppCatalogue, KindCatalogue
 from xwhep.server.failures import TooManyTries
 from xwhep.server.fleet import Fleet
 from xwhep.server.identity import hash_password, token_hash
+from xwhep.server.matching import Candidate
+from xwhep.server.pace import Pace
 from xwhep.server.reaper import Reaper
-from xwhep.server.scheduler import AppCatalogue, Dispatcher, JobWatchers, connect_changes
+from xwhep.server.retries import Retries
+from xwhep.server.scheduler import ChangeListener, Dispatcher, JobWatchers
 from xwhep.server.settings import Settings
 from xwhep.server.store.identity_records import PUBLIC, WorkerIdentity
 from xwhep.server.store.records import (
@@ -21,6 +25,7 @@ from xwhep.server.store.records import (
     Attempt,
     Change,
     Expired,
+    Kind,
     SessionRecord,
     WorkerRecord,
 )
@@ -43,56 +48,109 @@ def app(name: str, arch: str = "any") -> App:
     )
 
 
+def worker(name: str, arch: str = "x86_64") -> Candidate:
+    return Candidate(id=name, name=f"node of {name}", machine=machine(arch))
+
+
+def kind(app_id: str) -> Kind:
+    return Kind(id=app_id, app_id=app_id, owner="ann", replica=0, needs=Needs())
+
+
 @pytest.fixture
 def catalogue():
-    made = AppCatalogue()
-    made.put(app("everywhere"))
-    made.put(app("arm", "aarch64"))
+    apps = AppCatalogue()
+    apps.put(app("everywhere"))
+    apps.put(app("arm", "aarch64"))
+    made = KindCatalogue(apps)
+    for name in ("everywhere", "arm"):
+        made.put(kind(name))
+        made.open(name)
     return made
+
+
+def pending(name: str, **fields: object) -> Change:
+    return Change(pending_kind=name, **fields)
 
 
 def test_the_first_that_fits_is_woken_and_each_for_one_job(catalogue):
     dispatcher = Dispatcher(catalogue)
-    with dispatcher.waiting("w1", machine()) as first, dispatcher.waiting("w2", machine("aarch64")) as second:
-        dispatcher.wake("arm")
+    with dispatcher.waiting(worker("w1")) as first, dispatcher.waiting(worker("w2", "aarch64")) as second:
+        dispatcher.wake(pending("arm"))
         assert (first.woken.is_set(), second.woken.is_set()) == (False, True)
-        dispatcher.wake("everywhere")
+        dispatcher.wake(pending("everywhere"))
         assert first.woken.is_set()
-        first.woken.clear()
-        second.woken.clear()
+        assert (first.sleep(), second.sleep()) == ("everywhere", "arm")
+
+
+def test_so_many_are_woken_as_there_are_jobs(catalogue):
+    dispatcher = Dispatcher(catalogue)
+    with (
+        dispatcher.waiting(worker("w1")) as first,
+        dispatcher.waiting(worker("w2")) as second,
+        dispatcher.waiting(worker("w3")) as third,
+    ):
+        dispatcher.wake(pending("everywhere", count=2))
+        assert [one.woken.is_set() for one in (first, second, third)] == [True, True, False]
+        first.sleep()
+        second.sleep()
 
 
 def test_an_avoided_worker_is_not_woken(catalogue):
     dispatcher = Dispatcher(catalogue)
-    with dispatcher.waiting("w1", machine()) as first, dispatcher.waiting("w2", machine()) as second:
-        dispatcher.wake("everywhere", avoid_worker="w1")
+    with dispatcher.waiting(worker("w1")) as first, dispatcher.waiting(worker("w2")) as second:
+        dispatcher.wake(pending("everywhere", avoid=frozenset({"w1"})))
         assert (first.woken.is_set(), second.woken.is_set()) == (False, True)
-        second.woken.clear()
+        second.sleep()
 
 
 def test_a_wake_up_that_was_not_used_is_passed_on(catalogue):
     dispatcher = Dispatcher(catalogue)
-    with dispatcher.waiting("w2", machine()) as stays:
-        with dispatcher.waiting("w1", machine()) as leaves:
-            stays.woken.set()  # so that the leaver gets the next one
-            dispatcher.wake("everywhere")
+    with dispatcher.waiting(worker("w2")) as stays:
+        with dispatcher.waiting(worker("w1")) as leaves:
+            stays.wake("everywhere")  # so that the leaver gets the next one
+            dispatcher.wake(pending("everywhere"))
             assert leaves.woken.is_set()
-            stays.woken.clear()
-        assert stays.woken.is_set()
-        stays.woken.clear()
+            stays.sleep()
+        assert stays.sleep() == "everywhere"
+
+
+def test_who_was_woken_in_vain_tells_the_next_and_never_one_before(catalogue):
+    dispatcher = Dispatcher(catalogue)
+    with (
+        dispatcher.waiting(worker("w1")) as first,
+        dispatcher.waiting(worker("w2")) as second,
+        dispatcher.waiting(worker("w3")) as third,
+    ):
+        dispatcher.pass_on(second, "everywhere")
+        assert [one.woken.is_set() for one in (first, second, third)] == [False, False, True]
+        third.sleep()
+        dispatcher.pass_on(third, "everywhere")
+        assert [one.woken.is_set() for one in (first, second, third)] == [False, False, False]
 
 
 def test_a_new_app_fits_requests_that_wait_already(catalogue):
-    dispatcher = Dispatcher(catalogue)
-    with dispatcher.waiting("w1", machine()) as waiting:
-        assert waiting.fitting(catalogue) == ("everywhere",)
-        catalogue.put(app("new", "x86_64"))
-        assert waiting.fitting(catalogue) == ("everywhere", "new")
+    assert catalogue.fitting(worker("w1")) == ("everywhere",)
+    catalogue._apps.put(app("new", "x86_64"))
+    catalogue.put(kind("new"))
+    assert catalogue.fitting(worker("w1")) == ("everywhere",)
+    catalogue.open("new")
+    assert catalogue.fitting(worker("w1")) == ("everywhere", "new")
+
+
+def test_a_kind_without_pending_jobs_is_not_looked_at_until_one_appears(catalogue, run):
+    run(lambda: catalogue.close_empty(FakeStore()))
+    assert catalogue.open_ids() == ["everywhere"]
+    catalogue.open("arm")
+    assert catalogue.open_ids() == ["everywhere", "arm"]
+    run(lambda: catalogue.close_empty(FakeStore()))
+    run(lambda: catalogue.forget_ended(FakeStore()))
+    catalogue.open("arm")
+    assert catalogue.open_ids() == ["everywhere"]
 
 
 def test_a_stop_wakes_all_and_passes_nothing_on(catalogue):
     dispatcher = Dispatcher(catalogue)
-    with dispatcher.waiting("w1", machine()) as first, dispatcher.waiting("w2", machine()) as second:
+    with dispatcher.waiting(worker("w1")) as first, dispatcher.waiting(worker("w2")) as second:
         dispatcher.stop()
         assert first.woken.is_set()
         assert second.woken.is_set()
@@ -110,12 +168,13 @@ def test_watchers_hear_of_their_job_only_and_are_forgotten():
 
 def test_a_commit_tells_watchers_and_waiting_workers(catalogue):
     dispatcher, watchers = Dispatcher(catalogue), JobWatchers()
-    with watchers.watching("j1") as watched, dispatcher.waiting("w1", machine()) as waiting:
-        connect_changes([Change(job_id="j1")], dispatcher, watchers)
+    tell = ChangeListener(kinds=catalogue, dispatcher=dispatcher, watchers=watchers)
+    with watchers.watching("j1") as watched, dispatcher.waiting(worker("w1")) as waiting:
+        tell([Change(job_id="j1")])
         assert (watched.is_set(), waiting.woken.is_set()) == (True, False)
-        connect_changes([Change(job_id="j2", pending_app_id="everywhere")], dispatcher, watchers)
-        assert waiting.woken.is_set()
-        waiting.woken.clear()
+        catalogue._apps.put(app("new"))
+        tell([Change(pending_kind="new", new_kind=kind("new"))])
+        assert waiting.sleep() == "new"
 
 
 # fleet
@@ -156,7 +215,7 @@ def test_a_parked_worker_lives_however_long_it_waits(fleet, clock):
     with fleet.parked("w"):
         clock.now += 100
         assert fleet.view(stored(), []).state == "idle"
-        assert [found[0] for found in fleet.live()] == ["w"]
+        assert [found.id for found in fleet.live()] == ["w"]
     clock.now += 16
     assert fleet.live() == []
 
@@ -170,6 +229,20 @@ def test_only_news_are_saved_and_the_long_gone_forgotten(fleet, clock):
     clock.now += 1000
     fleet.take_unsaved()
     assert fleet._present == {}
+
+
+def test_heartbeats_and_leases_stretch_with_the_fleet(clock):
+    fleet = Fleet(15.0, clock, 10.0)
+    pace = Pace(fleet=fleet)
+    assert (pace.heartbeat_s, pace.lease_s) == (5.0, 15.0)
+    for number in range(50):
+        fleet.announce(f"w{number}", "node", machine())
+    assert (pace.heartbeat_s, pace.lease_s) == (5.0, 15.0)
+    for number in range(1000):
+        fleet.announce(f"w{number}", "node", machine())
+    assert (pace.heartbeat_s, pace.lease_s) == (100.0, 300.0)
+    clock.now += 299
+    assert fleet.view(stored(id="w1"), []).state == "idle"
 
 
 # reaper
@@ -196,8 +269,14 @@ class FakeJobs:
         self.extended.append(until)
         return 1
 
-    async def app_waits(self, app_id):
-        return app_id == "everywhere"
+    async def kind_waits(self, kind_id):
+        return kind_id == "everywhere"
+
+    async def kinds(self):
+        return []
+
+    async def time_passes(self, rule):
+        return []
 
 
 class FakeStore:
@@ -212,18 +291,20 @@ class FakeStore:
 
 @pytest.fixture
 def reaper(catalogue, fleet, clock):
+    settings, pace = Settings(lease_seconds=15.0), Pace(fleet=fleet)
     return Reaper(
-        settings=Settings(lease_seconds=15.0),
+        settings=settings,
         store=FakeStore(),
         fleet=fleet,
-        catalogue=catalogue,
+        pace=pace,
+        retries=Retries(settings=settings, fleet=fleet, kinds=catalogue, pace=pace, clock=clock),
         dispatcher=Dispatcher(catalogue),
         clock=clock,
     )
 
 
-def expired(app_id: str = "everywhere") -> Expired:
-    return Expired(attempt=Attempt(job_id="j", number=1, worker_id="w1"), app_id=app_id, worker_name="node1", losses=0)
+def expired(kind_id: str = "everywhere") -> Expired:
+    return Expired(attempt=Attempt(job_id="j", number=1, worker_id="w1"), kind=kind_id, worker_name="node1", losses=0)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +338,7 @@ def test_a_clock_that_jumps_loses_no_worker(reaper, run, clock):
 
 def test_each_tick_wakes_for_jobs_whose_time_came_and_saves_the_fleet(reaper, run, fleet):
     fleet.announce("w", "node", machine())
-    with reaper.dispatcher.waiting("w", machine()) as waiting:
+    with reaper.dispatcher.waiting(worker("w")) as waiting:
         run(reaper.tick)
         assert waiting.woken.is_set()
         waiting.woken.clear()

@@ -25,7 +25,7 @@ def test_the_defaults_are_as_documented():
     settings = load_settings({}, {})
     assert settings == Settings()
     assert (settings.state, settings.listen) == (Path("/var/lib/xwhep-server"), ("0.0.0.0", 4321))
-    assert (settings.lease_seconds, settings.heartbeat_s, settings.lost_limit) == (15, 5, 3)
+    assert (settings.lease_seconds, settings.lost_limit) == (15, 3)
 
 
 def test_a_flag_beats_the_environment_which_beats_the_file(toml):

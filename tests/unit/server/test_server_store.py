@@ -12,7 +12,18 @@ from pathlib import Path
 import pytest
 
 from xwhep.common.errors import Conflict, DiskFull, NotFound, ServerFailed
-from xwhep.common.wire import AppSpec, Binary, DatumSpec, JobResult, JobSpec, JobState, LeasedDatum, Machine, ResultFile
+from xwhep.common.wire import (
+    AppSpec,
+    Binary,
+    DatumSpec,
+    JobResult,
+    JobSpec,
+    JobState,
+    LeasedDatum,
+    Machine,
+    Needs,
+    ResultFile,
+)
 from xwhep.server.failures import StateTooNew
 from xwhep.server.store.protocol import Store
 from xwhep.server.store.queries import migrations
@@ -23,11 +34,13 @@ from xwhep.server.store.records import (
     Delivery,
     Expired,
     Inputs,
+    JobFilter,
     LeasedJob,
     LeaseWish,
     LossRule,
     NewJob,
     NewWorker,
+    kind_of,
 )
 from xwhep.server.store.sqlite import SqliteStore
 from xwhep.server.store.sqlite_database import connect, transaction, translate
@@ -67,9 +80,13 @@ class Kit:
         new = NewJob(owner=owner, app_id=self.app_id, spec=JobSpec(app="tool", **spec), inputs=inputs or Inputs())
         return (await self.store.jobs.submit(new)).id
 
-    async def lease(self, worker: str = "w1", *, apps: tuple[str, ...] | None = None) -> LeasedJob | None:
+    async def lease(
+        self, worker: str = "w1", *, apps: tuple[str, ...] | None = None, user: str = ""
+    ) -> LeasedJob | None:
         until = self.clock.now + 15
-        wish = LeaseWish(worker_id=worker, worker_name=worker, app_ids=apps or (self.app_id,), until=until)
+        found = await self.store.jobs.kinds()
+        kinds = tuple(kind.id for kind in found if apps is None or kind.app_id in apps)
+        wish = LeaseWish(worker_id=worker, worker_name=worker, kinds=kinds, until=until, user=user)
         return await self.store.jobs.lease(wish)
 
     async def leased(self, worker: str = "w1") -> Attempt:
@@ -255,7 +272,8 @@ def test_a_lost_job_comes_back_and_avoids_its_worker_for_a_while(kit, run):
             await k.lease("w1")
             job = await k.store.jobs.lose(await k.expire(), LossRule(limit=3, avoid_until=k.clock.now + 10))
             assert (job.state, job.reason, job.revision) == ("pending", "worker w1 was lost", 4)
-            assert k.changes[-1] == Change(job_id=job_id, pending_app_id=k.app_id, avoid_worker="w1")
+            kind = kind_of(k.app_id, "ann", Needs()).id
+            assert k.changes[-1] == Change(job_id=job_id, pending_kind=kind, avoid=frozenset({"w1"}))
             assert await k.lease("w1") is None
             k.clock.now += 10
             assert (await k.lease("w1")).attempt == 2
@@ -356,10 +374,11 @@ def test_jobs_are_listed_by_owner_state_and_limit(kit, run):
             ann, bob, last = await k.submit(), await k.submit("bob"), await k.submit()
             await k.lease()
             listed = k.store.jobs.jobs
-            assert [job.id for job in await listed("", None, 9)] == [last, bob, ann]
-            assert [job.id for job in await listed("ann", None, 9)] == [last, ann]
-            assert [job.id for job in await listed("ann", JobState.RUNNING, 9)] == [ann]
-            assert [job.id for job in await listed("", None, 1)] == [last]
+            assert [job.id for job in await listed(JobFilter())] == [last, bob, ann]
+            assert [job.id for job in await listed(JobFilter(owner="ann"))] == [last, ann]
+            assert [job.id for job in await listed(JobFilter(owner="ann", state="running"))] == [ann]
+            assert [job.id for job in await listed(JobFilter(limit=1))] == [last]
+            assert [job.id for job in await listed(JobFilter(before=bob))] == [ann]
 
     run(scenario)
 
@@ -463,13 +482,14 @@ def test_changes_are_told_after_the_commit_and_not_for_refused_writes(kit, run):
     async def scenario():
         async with kit() as k:
             job_id = await k.submit()
-            assert k.changes == [Change(job_id=job_id, pending_app_id=k.app_id)]
+            kind = kind_of(k.app_id, "ann", Needs())
+            assert k.changes == [Change(pending_kind=kind.id, new_kind=kind)]
             attempt = await k.leased()
             with pytest.raises(Conflict):
                 await k.store.jobs.delete(job_id)
             await k.store.jobs.finish(Delivery(attempt=attempt, result=result()))
             assert k.changes[1:] == [Change(job_id=job_id), Change(job_id=job_id)]
-            assert await k.store.jobs.app_waits(k.app_id) is False
+            assert await k.store.jobs.kind_waits(kind.id) is False
 
     run(scenario)
 

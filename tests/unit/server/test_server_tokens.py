@@ -302,6 +302,43 @@ def test_a_changed_worker_runs_others_jobs_at_once(boss, ann, bob, make_worker):
     bob.post(f"/v1/jobs/{job['id']}/cancel")
 
 
+def test_a_drained_worker_gets_no_more_until_it_is_let(boss, ann, make_worker):
+    worker = make_worker("drained", visibility="private", owner="ann")
+    job = ann.submit()
+    assert ann.post(f"/v1/workers/{worker.id}", {"draining": True}).body["draining"] is True
+    assert worker.ask().status == 204
+    assert "draining" not in ann.post(f"/v1/workers/{worker.id}", {"draining": False}).body
+    assert worker.ask().body["job_id"] == job["id"]
+    ann.post(f"/v1/jobs/{job['id']}/cancel")
+
+
+def test_a_private_workers_idle_request_does_not_keep_jobs_from_others(boss, ann, bob, make_worker, in_background):
+    """The one that waits longest is asked first; a job that is not for it goes to the next at once."""
+    private = make_worker("first-in-line", visibility="private", owner="ann")
+    public = make_worker("second")
+    first = in_background(lambda: private.ask(wait_s=4).status)
+    time.sleep(0.3)
+    second = in_background(lambda: (public.ask(wait_s=10).body, time.monotonic()))
+    time.sleep(0.3)
+    started = time.monotonic()
+    job = bob.submit()
+    lease, at = second()
+    assert lease["job_id"] == job["id"]
+    assert at - started < 0.5
+    assert first() == 204
+    bob.post(f"/v1/jobs/{job['id']}/cancel")
+
+
+def test_explain_counts_the_workers_that_serve_others(boss, ann, bob, make_worker):
+    worker = make_worker("explained", visibility="private", owner="ann")
+    worker.ask()
+    job = bob.submit()
+    failing = {one["need"]: one for one in bob.get(f"/v1/jobs/{job['id']}/explain").body["failing"]}
+    assert failing["visibility"]["wanted"] == "bob"
+    assert ann.get(f"/v1/jobs/{job['id']}/explain").status == 404
+    bob.post(f"/v1/jobs/{job['id']}/cancel")
+
+
 def test_only_owner_and_admins_change_a_worker(boss, ann, bob, make_worker):
     worker = make_worker("kept", visibility="private", owner="ann")
     path = f"/v1/workers/{worker.id}"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from xwhep.common.errors import Conflict, NotFound
-from xwhep.common.wire import FINAL_STATES, AppSpec, JobResult, JobSpec, JobState, Machine, ResultFile
+from xwhep.common.wire import FINAL_STATES, AppSpec, JobResult, JobSpec, JobState, Machine, Needs, ResultFile
 from xwhep.server.store.records import (
     Account,
     Attempt,
@@ -22,6 +22,7 @@ from xwhep.server.store.records import (
     LossRule,
     NewJob,
     NewWorker,
+    kind_of,
 )
 from xwhep.server.store.sqlite import SqliteStore
 from xwhep.server.transitions import TRANSITIONS, Event, after
@@ -88,7 +89,7 @@ class StoreFollowsTheTable(RuleBasedStateMachine):
         machine = Machine(os="linux", arch="x", cpu_count=1, cpu_model="", ram_bytes=1, disk_free_bytes=1, version="")
         await self.store.people.enrol(NewWorker(id="w", name="w", token_hash="t", machine=machine))
         app = await self.store.assets.save_app("ann", AppSpec(name="tool", shared="python3"))
-        self.app_id = app.id
+        self.kind = kind_of(app.id, "ann", Needs()).id
         new = NewJob(owner="ann", app_id=app.id, spec=JobSpec(app="tool"), inputs=Inputs())
         self.job_id = (await self.store.jobs.submit(new)).id
 
@@ -105,7 +106,7 @@ class StoreFollowsTheTable(RuleBasedStateMachine):
 
     @rule()
     def lease(self):
-        wish = LeaseWish(worker_id="w", worker_name="w", app_ids=(self.app_id,), until=self.now + LEASE_S)
+        wish = LeaseWish(worker_id="w", worker_name="w", kinds=(self.kind,), until=self.now + LEASE_S)
         leased = self.do(self.store.jobs.lease(wish))
         if self.expect(Event.LEASE):
             self.attempt, self.until = self.attempt + 1, self.now + LEASE_S

@@ -21,7 +21,7 @@ from xwhep.server.rights import Right, find_app, find_datum, may_app
 def with_workers(grid: Grid, app: App) -> App:
     if not app.shared:
         return app
-    names = sorted({name for _, name, machine in grid.fleet.live() if not misfit(app, machine)})
+    names = sorted({worker.name for worker in grid.fleet.live() if not misfit(app, worker.machine)})
     return msgspec.structs.replace(app, workers=names)
 
 

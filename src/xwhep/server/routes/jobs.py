@@ -9,14 +9,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from xwhep.common.errors import InvalidRequest
-from xwhep.common.wire import FINAL_STATES, Datum, JobSpec, JobState, LeasedDatum
+from xwhep.common.wire import FINAL_STATES, Datum, Job, JobSpec, JobState, LeasedDatum
 from xwhep.server.auth import UserPrincipal
 from xwhep.server.checks import check_job, refuse, seconds, whole_number
+from xwhep.server.explain import Standing, explain, obstacles
 from xwhep.server.grid import Grid
 from xwhep.server.http import MAX_WAIT_S, answer, body_of, grid_of, no_content, user_of, wait_for
 from xwhep.server.logs import log_event
 from xwhep.server.rights import Right, find_app, find_datum, find_job
-from xwhep.server.store.records import Inputs, NewJob
+from xwhep.server.store.records import Inputs, JobFilter, NewJob
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 10_000
@@ -48,13 +49,22 @@ def _leased(datum: Datum) -> LeasedDatum:
 async def list_jobs(request: Request) -> Response:
     user = await user_of(request)
     query = request.query_params
-    limit = whole_number(query.get("limit", str(DEFAULT_LIMIT)), "limit", MAX_LIMIT)
-    return answer(await grid_of(request).store.jobs.jobs(user.sees, _state(query.get("state", "")), limit, user.groups))
+    wanted = JobFilter(
+        owner=user.sees,
+        owner_groups=user.groups,
+        state=_state(query.get("state", "")),
+        group=query.get("group", ""),
+        session=query.get("session", ""),
+        label=query.get("label", ""),
+        before=query.get("before", ""),
+        limit=whole_number(query.get("limit", str(DEFAULT_LIMIT)), "limit", MAX_LIMIT),
+    )
+    return answer(await grid_of(request).store.jobs.jobs(wanted))
 
 
-def _state(text: str) -> JobState | None:
+def _state(text: str) -> str:
     try:
-        return JobState(text) if text else None
+        return JobState(text).value if text else ""
     except ValueError:
         known = ", ".join(state.value for state in JobState)
         raise InvalidRequest(f"{text[:50]!r} is no state of a job", f"states are: {known}") from None
@@ -86,6 +96,25 @@ async def cancel(request: Request) -> Response:
     return answer(job)
 
 
+async def explain_job(request: Request) -> Response:
+    user, grid = await user_of(request), grid_of(request)
+    job = await find_job(grid, user, request.path_params["id"])
+    return answer(explain(job, await _standings(grid, job) if job.state is JobState.PENDING else []))
+
+
+async def _standings(grid: Grid, job: Job) -> list[Standing]:
+    kinds = await grid.store.jobs.kind_of_job(job.id)
+    records = {record.id: record for record in await grid.store.people.workers()}
+    return [
+        Standing(
+            lacks=(*obstacles(records.get(worker.id), grid.clock()), *grid.kinds.shortfalls(kinds[0], worker)),
+            free=grid.fleet.has_free_slot(worker.id),
+        )
+        for worker in grid.fleet.live()
+        if kinds
+    ]
+
+
 async def delete(request: Request) -> Response:
     user, grid = await user_of(request), grid_of(request)
     job = await find_job(grid, user, request.path_params["id"], Right.WRITE)
@@ -98,6 +127,7 @@ ROUTES = [
     Route("/v1/jobs", submit, methods=["POST"]),
     Route("/v1/jobs/{id}", show),
     Route("/v1/jobs", list_jobs),
+    Route("/v1/jobs/{id}/explain", explain_job),
     Route("/v1/jobs/{id}/cancel", cancel, methods=["POST"]),
     Route("/v1/jobs/{id}", delete, methods=["DELETE"]),
 ]

@@ -50,7 +50,7 @@ async def enrol(request: Request) -> Response:
         )
     )
     log_event("worker enrolled", worker=given.name, id=worker_id, address=address_of(request))
-    return answer(Enrolled(worker_id=worker_id, token=token, heartbeat_s=grid.settings.heartbeat_s))
+    return answer(Enrolled(worker_id=worker_id, token=token, heartbeat_s=grid.pace.heartbeat_s))
 
 
 async def me(request: Request) -> Response:

@@ -108,12 +108,14 @@ async def change_worker(request: Request) -> Response:
         visibility=change.visibility or old.visibility,
         group=old.group if change.group is None else change.group,
         owner=old.owner,
+        draining=old.draining if change.draining is None else change.draining,
     )
     _check_service(service.visibility, service.group)
     refuse(service.visibility == "private" and not service.owner, "it has no owner whose it could be")
     if not user.is_admin and service.visibility == "group" and service.group not in user.groups:
         raise NotAllowed(f"you are not in a group {service.group}", "choose a group of yours")
     detail = f"{old.visibility} {old.group} -> {service.visibility} {service.group}".rstrip()
+    detail += ", draining" if service.draining else ""
     act = Act(who=user.login, act="worker change", subject=worker_id, detail=detail)
     await grid.store.tokens.change_worker(worker_id, service, act)
     grid.auth.forget_worker(worker_id)

@@ -12,6 +12,7 @@ from xwhep.common.wire import (
     Ack,
     Heartbeat,
     HeartbeatReply,
+    JobResult,
     Lease,
     Leave,
     Running,
@@ -23,11 +24,11 @@ from xwhep.server.checks import check_attempt, check_machine, check_result, refu
 from xwhep.server.grid import Grid
 from xwhep.server.http import MAX_WAIT_S, answer, body_of, grid_of, no_content, user_of, wait_for, worker_of
 from xwhep.server.logs import log_event
-from xwhep.server.matching import binary_for
+from xwhep.server.matching import Candidate, binary_for
 from xwhep.server.possession import check_held
 from xwhep.server.rotation import offer_token
 from xwhep.server.scheduler import Waiting
-from xwhep.server.store.records import Attempt, Delivery, LeasedJob, LeaseWish
+from xwhep.server.store.records import REFUSED, Attempt, Delivery, LeasedJob, LeaseWish, LossRule
 
 MAX_RUNNING = 4096
 
@@ -37,14 +38,20 @@ async def request_work(request: Request) -> Response:
     wish = await body_of(request, WorkRequest)
     check_machine(wish.machine)
     until = asyncio.get_running_loop().time() + seconds(str(wish.wait_s), "wait_s", MAX_WAIT_S)
-    grid.fleet.announce(worker.id, worker.name, wish.machine)
+    grid.fleet.announce(worker.id, worker.name, wish.machine, worker.service)
     if wish.slots < 1:
         return no_content()
-    with grid.fleet.parked(worker.id), grid.dispatcher.waiting(worker.id, wish.machine) as waiting:
+    service = worker.service
+    candidate = Candidate(
+        id=worker.id, name=worker.name, machine=wish.machine, group=service.group, serves=service.serves
+    )
+    with grid.fleet.parked(worker.id), grid.dispatcher.waiting(candidate) as waiting:
         while not grid.stopping.is_set():
-            waiting.woken.clear()
+            woken_for = waiting.sleep()
             if (leased := await _try_lease(grid, worker, waiting)) is not None:
                 return answer(_lease(grid, leased, wish))
+            if woken_for and await grid.store.jobs.kind_waits(woken_for):
+                grid.dispatcher.pass_on(waiting, woken_for)
             if not await wait_for(waiting.woken, request, until - asyncio.get_running_loop().time()):
                 break
             if (await worker_of(request)).service != worker.service:
@@ -53,17 +60,18 @@ async def request_work(request: Request) -> Response:
 
 
 async def _try_lease(grid: Grid, worker: WorkerPrincipal, waiting: Waiting) -> LeasedJob | None:
-    app_ids = waiting.fitting(grid.catalogue)
-    if not app_ids:
+    kinds = grid.kinds.fitting(waiting.candidate)
+    if not kinds:
         return None
-    until = grid.clock() + grid.settings.lease_seconds
     leased = await grid.store.jobs.lease(
         LeaseWish(
             worker_id=worker.id,
             worker_name=worker.name,
-            app_ids=app_ids,
-            until=until,
-            serves=worker.service.serves,
+            kinds=kinds,
+            user=worker.service.owner,
+            until=grid.clock() + grid.pace.lease_s,
+            wall_clock_s=grid.settings.wall_clock_hours * 3600,
+            margin_s=grid.settings.overrun_seconds,
         )
     )
     if leased is not None:
@@ -77,7 +85,7 @@ def _lease(grid: Grid, leased: LeasedJob, wish: WorkRequest) -> Lease:
         job_id=leased.id,
         attempt=leased.attempt,
         until=leased.until,
-        heartbeat_s=grid.settings.heartbeat_s,
+        heartbeat_s=grid.pace.heartbeat_s,
         app=app.name,
         args=leased.spec.args,
         env=leased.spec.env,
@@ -85,6 +93,7 @@ def _lease(grid: Grid, leased: LeasedJob, wish: WorkRequest) -> Lease:
         shared=app.shared,
         stdin=leased.inputs.stdin,
         data=leased.inputs.data,
+        wall_clock_s=leased.wall_clock_s,
     )
 
 
@@ -101,10 +110,10 @@ async def heartbeat(request: Request) -> Response:
     grid.fleet.seen(worker.id)
     stale: list[Attempt] = []
     if attempts:
-        stale = await grid.store.jobs.renew(attempts, grid.clock() + grid.settings.lease_seconds)
+        stale = await grid.store.jobs.renew(attempts, grid.clock() + grid.pace.lease_s)
     stop = [Running(job_id=attempt.job_id, attempt=attempt.number) for attempt in stale]
     token = await offer_token(grid, worker)
-    return answer(HeartbeatReply(heartbeat_s=grid.settings.heartbeat_s, stop=stop, token=token))
+    return answer(HeartbeatReply(heartbeat_s=grid.pace.heartbeat_s, stop=stop, token=token))
 
 
 async def deliver(request: Request) -> Response:
@@ -116,9 +125,16 @@ async def deliver(request: Request) -> Response:
         await check_held(grid, worker.holder, file.sha256, file.size)
     grid.fleet.seen(worker.id)
     attempt = Attempt(job_id=given.job_id, number=given.attempt, worker_id=worker.id)
-    job = await grid.store.jobs.finish(Delivery(attempt=attempt, result=given.result))
+    rule = await _rule(grid, attempt, given.result)
+    job = await grid.store.jobs.finish(Delivery(attempt=attempt, result=given.result, rule=rule))
     log_event("job ended", job=job.id, attempt=job.attempt, state=job.state.value, worker=worker.name)
     return answer(Ack())
+
+
+async def _rule(grid: Grid, attempt: Attempt, result: JobResult) -> LossRule:
+    """What becomes of the job should the worker not have been able to run it."""
+    kinds = await grid.store.jobs.kind_of_job(attempt.job_id) if result.reason.startswith(REFUSED) else []
+    return grid.retries.rule(kinds[0].id, attempt.worker_id) if kinds else grid.retries.plain_rule()
 
 
 async def leave(request: Request) -> Response:

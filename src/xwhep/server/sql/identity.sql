@@ -59,3 +59,7 @@ INSERT INTO audit (at, who, act, subject, detail) VALUES (:now, :who, :act, :sub
 -- name: audit_list
 -- What administrators did since then, newest first.
 SELECT at, who, act, subject, detail FROM audit WHERE at > :since ORDER BY seq DESC LIMIT :limit;
+
+-- name: job_counts
+-- How many jobs are in each state; the replicas of one count as that one.
+SELECT state, count(*) AS count FROM jobs WHERE family = '' GROUP BY state;

@@ -32,11 +32,11 @@ WHERE id = :id AND token_hash NOT LIKE 'revoked%' AND (:login = '' OR owner = :l
 
 -- name: worker_get
 -- Who a worker is.
-SELECT id, name, visibility, group_name, owner, rotate FROM workers WHERE id = :id;
+SELECT id, name, visibility, group_name, owner, rotate, draining FROM workers WHERE id = :id;
 
 -- name: worker_change
--- Whose jobs a worker runs.
-UPDATE workers SET visibility = :visibility, group_name = :group WHERE id = :id;
+-- Whose jobs a worker runs, and whether it gets any.
+UPDATE workers SET visibility = :visibility, group_name = :group, draining = :draining WHERE id = :id;
 
 -- name: worker_rotate
 -- The next heartbeat of a worker brings a new token.
@@ -58,7 +58,7 @@ VALUES (:id, :token_hash, :visibility, :owner, :group, :now, :expires_at);
 
 -- name: join_get
 -- What a join token makes, unless it has expired.
-SELECT id, visibility, owner, group_name FROM join_tokens
+SELECT id, visibility, owner, group_name, 0 AS draining FROM join_tokens
 WHERE token_hash = :token_hash AND (expires_at = 0 OR expires_at > :now);
 
 -- name: join_used

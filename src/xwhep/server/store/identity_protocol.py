@@ -38,6 +38,9 @@ class Identity(Protocol):
     async def set_mode(self, change: ModeChange, act: Act | None) -> None:
         """Raises: NotFound: the group."""
 
+    async def count_jobs(self) -> dict[str, int]:
+        """How many jobs are in each state; states without one may be missing."""
+
     async def note(self, act: Act) -> None:
         """An act that changed nothing in the store, or by another method."""
 

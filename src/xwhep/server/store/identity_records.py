@@ -44,6 +44,7 @@ class Service:
     group: str = ""
     owner: str = ""
     members: frozenset[str] = frozenset()  # of the group, when that decides
+    draining: bool = False  # ends what it has, and gets no more
 
     @property
     def serves(self) -> frozenset[str] | None:

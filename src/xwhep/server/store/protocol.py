@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from xwhep.common.wire import App, AppSpec, Datum, DatumSpec, Job, JobState, Machine, User
+from xwhep.common.wire import App, AppSpec, Datum, DatumSpec, Job, Machine, User
 from xwhep.server.store.identity_protocol import Identity, Tokens
 from xwhep.server.store.records import (
     Account,
@@ -16,6 +16,8 @@ from xwhep.server.store.records import (
     Change,
     Delivery,
     Expired,
+    JobFilter,
+    Kind,
     LeasedJob,
     LeaseWish,
     LossRule,
@@ -79,15 +81,28 @@ class Assets(Protocol):
 
 
 class Jobs(Protocol):
-    async def submit(self, new: NewJob) -> Job: ...
+    async def submit(self, new: NewJob) -> Job:
+        """Raises: NotFound, InvalidRequest: what it comes after."""
+
+    async def submit_many(self, jobs: Sequence[NewJob]) -> list[str]:
+        """All of them or none; ids in the order given. Raises: as `submit`."""
 
     async def job(self, job_id: str) -> Job | None: ...
 
-    async def jobs(self, owner: str, state: JobState | None, limit: int, groups: Collection[str] = ()) -> list[Job]:
-        """Those that `owner`, with its groups, may read, newest first; all when it is empty."""
+    async def jobs(self, wanted: JobFilter) -> list[Job]:
+        """Newest first."""
+
+    async def open_ids(self, wanted: JobFilter) -> list[str]:
+        """Of the jobs of an owner in a group or session, those that have not ended."""
 
     async def cancel(self, job_id: str) -> Job:
         """Raises: NotFound; Conflict: it has ended."""
+
+    async def cancel_many(self, ids: Sequence[str]) -> list[str]:
+        """Those that were stopped; the others had ended. One transaction."""
+
+    async def delete_old(self, before: float, limit: int) -> list[str]:
+        """Deletes jobs that ended before that time, at most so many; returns their ids."""
 
     async def delete(self, job_id: str) -> None:
         """Raises: NotFound; Conflict: it has not ended."""
@@ -107,8 +122,20 @@ class Jobs(Protocol):
     async def lose(self, expired: Expired, rule: LossRule) -> Job | None:
         """None when the lease was renewed or the job ended meanwhile."""
 
-    async def app_waits(self, app_id: str) -> bool:
-        """Whether a job of that app is pending."""
+    async def is_current(self, attempt: Attempt) -> bool:
+        """Whether the attempt still holds its job."""
+
+    async def time_passes(self, rule: LossRule) -> list[Job]:
+        """Ends back-offs, and gives up jobs past their deadline or wall clock; returns the jobs it changed."""
+
+    async def kinds(self) -> list[Kind]:
+        """Of the jobs that have not ended."""
+
+    async def kind_of_job(self, job_id: str) -> list[Kind]:
+        """What a job that has not ended is matched by; several for one with replicas."""
+
+    async def kind_waits(self, kind_id: str) -> bool:
+        """Whether a job of that kind is pending."""
 
 
 class Store(Protocol):

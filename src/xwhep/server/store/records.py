@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
-from xwhep.common.wire import JobResult, JobSpec, LeasedDatum, Machine, Model
+import msgspec
+
+from xwhep.common.wire import JobResult, JobSpec, LeasedDatum, Machine, Model, Needs
 from xwhep.server.store.identity_records import PUBLIC, Service
+
+REFUSED = "worker refused"  # how the reason of a result begins when the worker could not run the job
 
 
 class Inputs(Model, frozen=True, kw_only=True):
@@ -42,6 +47,10 @@ class WorkerRecord:
     left_at: float
     running: tuple[tuple[str, str], ...]  # (job id, owner) of the jobs leased to it
     service: Service = PUBLIC
+    failures_in_row: int = 0
+    quarantined_until: float = 0.0
+    outvoted: int = 0
+    draining: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +72,36 @@ class NewJob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What jobs are matched by: all of one kind fit the same workers. `replica` is 0, or the number of the replica."""
+
+    id: str
+    app_id: str
+    owner: str
+    replica: int
+    needs: Needs
+
+
+def kind_of(app_id: str, owner: str, needs: Needs, replica: int = 0) -> Kind:
+    """The kind with these properties; equal properties have the same id."""
+    key = msgspec.json.encode([app_id, owner, replica, needs])
+    return Kind(id=hashlib.sha256(key).hexdigest()[:20], app_id=app_id, owner=owner, replica=replica, needs=needs)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LeaseWish:
-    """A worker asks for a job of one of `app_ids`, to hold until `until`."""
+    """A worker asks for a job of one of `kinds`, to hold until `until`.
+
+    A job that says nothing of it may run for `wall_clock_s`; `margin_s` later the server gives the attempt up.
+    """
 
     worker_id: str
     worker_name: str
-    app_ids: tuple[str, ...]
+    kinds: tuple[str, ...]
     until: float
-    serves: frozenset[str] | None = None  # whose jobs; None for everyone's
+    user: str = ""  # whose worker it is; replicas of one job go to workers of different users
+    wall_clock_s: float = 21_600.0
+    margin_s: float = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +112,7 @@ class LeasedJob:
     app_id: str
     spec: JobSpec
     inputs: Inputs
+    wall_clock_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +125,26 @@ class Attempt:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LossRule:
+    """What becomes of a lost job and of the worker that lost it.
+
+    The job fails at `limit` losses; else other workers come first until `avoid_until`, and from the second attempt
+    without a result on it waits for `back_off_s`, each time twice as long. A worker that fails `quarantine_after` jobs
+    in a row gets none for `quarantine_s`, twice as long each time.
+    """
+
+    limit: int = 3
+    avoid_until: float = 0.0
+    back_off_s: float = 0.0
+    quarantine_after: int = 5
+    quarantine_s: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Delivery:
     attempt: Attempt
     result: JobResult
+    rule: LossRule = LossRule()  # should the worker not have been able to run it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,23 +152,31 @@ class Expired:
     """A lease that ran out."""
 
     attempt: Attempt
-    app_id: str
+    kind: str
     worker_name: str
     losses: int  # before this one
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossRule:
-    """What becomes of a lost job: it fails at `limit` losses; else other workers come first until `avoid_until`."""
+class JobFilter:
+    """Which jobs to list; '' is any. Given an owner, those that he and his groups may read."""
 
-    limit: int
-    avoid_until: float
+    owner: str = ""
+    owner_groups: frozenset[str] = frozenset()
+    state: str = ""
+    group: str = ""
+    session: str = ""
+    label: str = ""
+    before: str = ""  # id of a job: only older ones
+    limit: int = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
     """Something a waiting request may want to know, told after the commit."""
 
-    job_id: str
-    pending_app_id: str = ""  # set when the job may run now
-    avoid_worker: str = ""  # which worker may not take it yet
+    job_id: str = ""  # '' for jobs that are so new that nobody watches them
+    pending_kind: str = ""  # set when the job may run now
+    count: int = 1  # how many such jobs
+    avoid: frozenset[str] = frozenset()  # which workers (ids) may not take it yet
+    new_kind: Kind | None = None  # a kind that matching may not know

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +38,9 @@ class Tx:
     def run(self, query: str, /, **params: Any) -> int:
         """Returns how many rows changed."""
         return self._connection.execute(self._queries[query], params).rowcount
+
+    def many(self, query: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._connection.executemany(self._queries[query], rows)
 
     def one(self, query: str, /, **params: Any) -> sqlite3.Row | None:
         row: sqlite3.Row | None = self._connection.execute(self._queries[query], params).fetchone()
@@ -119,6 +122,7 @@ class _Request(Generic[T]):
     result: T | None = None
     error: Exception | None = None
     changes: list[Change] = field(default_factory=list)
+    long: bool = False
 
 
 class Database:
@@ -175,7 +179,13 @@ class Database:
 
     async def write(self, operation: Callable[[Tx], T]) -> T:
         """Run `operation` in a transaction of its own as far as it can tell; returns when that is on disk."""
-        request = _Request(operation, self._loop.create_future())
+        return await self._enqueue(_Request(operation, self._loop.create_future()))
+
+    async def write_long(self, operation: Callable[[Tx], T]) -> T:
+        """The same for an operation of many statements: it runs in a thread, in a transaction of its own."""
+        return await self._enqueue(_Request(operation, self._loop.create_future(), long=True))
+
+    async def _enqueue(self, request: _Request[T]) -> T:
         self._waiting.append(request)
         if not self._busy:
             self._busy = True
@@ -193,6 +203,10 @@ class Database:
                 self._settle(self._take(), exc)
             return
         batch = self._take()
+        if batch[0].long:
+            commit = self._loop.run_in_executor(self._commits, self._run_all, batch)
+            commit.add_done_callback(lambda done: self._settle(batch, done.exception()))
+            return
         try:
             for request in batch:
                 self._run(request)
@@ -202,8 +216,16 @@ class Database:
         commit = self._loop.run_in_executor(self._commits, self._writer.execute, "COMMIT")
         commit.add_done_callback(lambda done: self._settle(batch, done.exception()))
 
+    def _run_all(self, batch: list[_Request[Any]]) -> sqlite3.Cursor:
+        for request in batch:
+            self._run(request)
+        return self._writer.execute("COMMIT")
+
     def _take(self) -> list[_Request[Any]]:
-        batch, self._waiting = self._waiting[:BATCH_LIMIT], self._waiting[BATCH_LIMIT:]
+        """What shares the next transaction: a long request none."""
+        size = next((number for number, request in enumerate(self._waiting[:BATCH_LIMIT]) if request.long), BATCH_LIMIT)
+        size = max(size, 1)
+        batch, self._waiting = self._waiting[:size], self._waiting[size:]
         return batch
 
     def _run(self, request: _Request[Any]) -> None:

@@ -128,6 +128,9 @@ class SqliteIdentity:
     async def set_mode(self, change: ModeChange, act: Act | None) -> None:
         await self._db.write(lambda tx: _set_mode(tx, change, act))
 
+    async def count_jobs(self) -> dict[str, int]:
+        return await self._db.scan(lambda tx: {row["state"]: row["count"] for row in tx.all("job_counts")})
+
     async def note(self, act: Act) -> None:
         await self._db.write(lambda tx: note(tx, act))
 

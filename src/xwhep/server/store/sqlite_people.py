@@ -14,7 +14,7 @@ from xwhep.common.wire import Machine, User
 from xwhep.server.store.identity_records import Service
 from xwhep.server.store.records import Account, Attempt, NewWorker, SessionRecord, WorkerRecord
 from xwhep.server.store.sqlite_database import Database, Tx
-from xwhep.server.store.sqlite_jobs import hand_back
+from xwhep.server.store.sqlite_leases import hand_back
 
 
 def add_user(tx: Tx, account: Account) -> None:
@@ -72,6 +72,10 @@ def _worker(row: sqlite3.Row) -> WorkerRecord:
         left_at=row["left_at"],
         service=Service(visibility=row["visibility"], group=row["group_name"], owner=row["owner"]),
         running=tuple((job_id, owner) for job_id, owner in json.loads(row["running"])),
+        failures_in_row=row["failures_in_row"],
+        quarantined_until=row["quarantined_until"],
+        outvoted=row["outvoted"],
+        draining=bool(row["draining"]),
     )
 
 

@@ -49,7 +49,13 @@ def _service(tx: Tx, row: sqlite3.Row) -> Service:
     members: frozenset[str] = frozenset()
     if row["visibility"] == "group" and (group := tx.one("group_get", name=row["group_name"])):
         members = frozenset(json.loads(group["members"]))
-    return Service(visibility=row["visibility"], group=row["group_name"], owner=row["owner"], members=members)
+    return Service(
+        visibility=row["visibility"],
+        group=row["group_name"],
+        owner=row["owner"],
+        members=members,
+        draining=bool(row["draining"]),
+    )
 
 
 def _worker(tx: Tx, token_hash: str) -> WorkerIdentity | None:
@@ -71,7 +77,8 @@ def _change_worker(tx: Tx, worker_id: str, service: Service, act: Act) -> None:
     find_worker(tx, worker_id)
     if service.group:
         check_group(tx, service.group)
-    tx.run("worker_change", id=worker_id, visibility=service.visibility, group=service.group)
+    fields = {"visibility": service.visibility, "group": service.group, "draining": int(service.draining)}
+    tx.run("worker_change", id=worker_id, **fields)
     note(tx, act)
 
 
