@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,6 +18,7 @@ from xwhep.server.logs import log_event
 from xwhep.server.matching import misfit
 from xwhep.server.possession import check_held
 from xwhep.server.rights import Right, find_app, find_datum, may_app
+from xwhep.server.signatures import check_signatures
 
 
 def with_workers(grid: Grid, app: App) -> App:
@@ -40,6 +43,8 @@ async def save_app(request: Request) -> Response:
     user, grid = await user_of(request), grid_of(request)
     spec = await body_of(request, AppSpec)
     check_app(spec)
+    if any(binary.signature or binary.signer for binary in spec.binaries):
+        await asyncio.to_thread(check_signatures, spec)
     known = await grid.store.assets.app(spec.name)
     if known is not None and not may_app(user, known, Right.READ):
         raise NotAllowed(f"the name {spec.name} is not to be had", "choose another name")
