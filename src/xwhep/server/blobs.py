@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from xwhep.common.errors import DiskFull, InvalidRequest, NotFound
 from xwhep.server.private_files import sync_folder
 
 CHUNK_BYTES = 1024 * 1024
+IN_USE_S = 30.0
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -36,6 +38,7 @@ class BlobFolder:
         self._blobs = state / "blobs"
         self._incoming = state / "incoming"
         self._reserve_bytes = reserve_bytes
+        self._used: dict[str, float] = {}  # contents that a request is about to name, and when it said so
 
     def prepare(self) -> None:
         """Make the folders, and drop the uploads that a crash cut off."""
@@ -56,6 +59,21 @@ class BlobFolder:
             return self._place(sha256).stat().st_size
         except FileNotFoundError:
             return None
+
+    def note_use(self, sha256: str) -> None:
+        """A request is about to name the content: it is not removed for a while, whatever the store says."""
+        now = time.monotonic()
+        self._used.pop(sha256, None)
+        self._used[sha256] = now
+        while next(iter(self._used.values())) <= now - IN_USE_S:
+            del self._used[next(iter(self._used))]
+
+    def remove_unless_in_use(self, sha256: str) -> bool:
+        """Returns whether the content is gone."""
+        if time.monotonic() - self._used.get(sha256, -IN_USE_S) < IN_USE_S or sha256 == EMPTY_SHA256:
+            return False
+        self._place(sha256).unlink(missing_ok=True)
+        return True
 
     def open_path(self, sha256: str) -> tuple[Path, int]:
         """Its path and size. Raises: NotFound."""

@@ -13,6 +13,8 @@ from xwhep.server.blobs import BlobFolder
 from xwhep.server.catalogue import AppCatalogue, KindCatalogue
 from xwhep.server.fleet import Fleet
 from xwhep.server.identity import token_hash
+from xwhep.server.keeper import Keeper
+from xwhep.server.outputs import OutputBoard
 from xwhep.server.pace import Pace
 from xwhep.server.reaper import Reaper, welcome_back
 from xwhep.server.retries import Retries
@@ -45,6 +47,7 @@ class Grid:
     retries: Retries
     dispatcher: Dispatcher
     watchers: JobWatchers
+    outputs: OutputBoard
     clock: Callable[[], float]
     stopping: asyncio.Event
 
@@ -80,6 +83,17 @@ class Grid:
             pace=self.pace,
             retries=self.retries,
             dispatcher=self.dispatcher,
+            keeper=self.keeper(),
+            clock=self.clock,
+        )
+
+    def keeper(self) -> Keeper:
+        return Keeper(
+            settings=self.settings,
+            store=self.store,
+            blobs=self.blobs,
+            kinds=self.kinds,
+            outputs=self.outputs,
             clock=self.clock,
         )
 
@@ -103,6 +117,7 @@ def make_grid(settings: Settings, secrets: Secrets, store: Store, clock: Callabl
         retries=Retries(settings=settings, fleet=fleet, kinds=kinds, pace=pace, clock=clock),
         dispatcher=Dispatcher(kinds),
         watchers=JobWatchers(),
+        outputs=OutputBoard(clock),
         clock=clock,
         stopping=asyncio.Event(),
     )

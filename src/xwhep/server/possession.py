@@ -22,6 +22,7 @@ async def check_held(grid: Grid, holder: str, sha256: str, size: int) -> None:
     NotFound: `holder` never uploaded it.
     InvalidRequest: its size is another.
     """
+    grid.blobs.note_use(sha256)
     here = grid.blobs.size(sha256)
     if here is None or not await holds(grid, holder, sha256):
         raise NotFound(f"the blob {sha256} is not uploaded yet", f"PUT it to /v1/blobs/{sha256} first")

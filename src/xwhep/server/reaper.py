@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from xwhep.common.errors import XwhepError
 from xwhep.common.wire import FINAL_STATES
 from xwhep.server.fleet import Fleet
+from xwhep.server.keeper import EVERY_S as TIDY_EVERY_S
+from xwhep.server.keeper import Keeper
 from xwhep.server.logs import log_event, log_problem
 from xwhep.server.pace import Pace
 from xwhep.server.retries import Retries
@@ -30,9 +32,11 @@ class Reaper:
     pace: Pace
     retries: Retries
     dispatcher: Dispatcher
+    keeper: Keeper
     clock: Callable[[], float]
     _last_tick: float = 0.0
     _last_save: float = 0.0
+    _last_tidy: float = 0.0
 
     @property
     def tick_s(self) -> float:
@@ -59,6 +63,9 @@ class Reaper:
         if now - self._last_save > SAVE_EVERY_S:
             await self.save_fleet()
             self._last_save = now
+        if now - self._last_tidy > TIDY_EVERY_S:
+            await self.keeper.tidy()
+            self._last_tidy = now
 
     async def _excuse(self, away_s: float) -> None:
         """A suspended machine or a clock that was set: no worker could renew, so none is lost yet."""

@@ -11,109 +11,30 @@ from pathlib import Path
 
 import pytest
 
+from server_kit import HASH, MACHINE, Clock, Kit, open_sqlite, result
 from xwhep.common.errors import Conflict, DiskFull, NotFound, ServerFailed
 from xwhep.common.wire import (
     AppSpec,
     Binary,
     DatumSpec,
-    JobResult,
     JobSpec,
-    JobState,
     LeasedDatum,
-    Machine,
     Needs,
-    ResultFile,
 )
 from xwhep.server.failures import StateTooNew
-from xwhep.server.store.protocol import Store
 from xwhep.server.store.queries import migrations
 from xwhep.server.store.records import (
     Account,
     Attempt,
     Change,
     Delivery,
-    Expired,
     Inputs,
     JobFilter,
-    LeasedJob,
-    LeaseWish,
     LossRule,
     NewJob,
-    NewWorker,
     kind_of,
 )
-from xwhep.server.store.sqlite import SqliteStore
 from xwhep.server.store.sqlite_database import connect, transaction, translate
-
-HASH = {letter: letter * 64 for letter in "abcdef"}
-MACHINE = Machine(
-    os="linux", arch="x86_64", cpu_count=1, cpu_model="", ram_bytes=1, disk_free_bytes=1, version="", isolation=""
-)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Kit:
-    """A store with a user, an app and two workers in it."""
-
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self.store, self.clock, self.app_id = store, clock, ""
-        self.changes: list[Change] = []
-
-    async def fill(self) -> None:
-        self.store.on_change(self.changes.extend)
-        for login in ("ann", "bob"):
-            await self.store.people.add_user(Account(login=login, role="user", password_hash="hash"))
-        for number in (1, 2):
-            worker = NewWorker(id=f"w{number}", name=f"node{number}", token_hash=f"t{number}", machine=MACHINE)
-            await self.store.people.enrol(worker)
-        binary = Binary(os="any", arch="any", sha256=HASH["a"], size=1)
-        self.app_id = (await self.store.assets.save_app("ann", AppSpec(name="tool", binaries=[binary]))).id
-
-    async def submit(self, owner: str = "ann", *, inputs: Inputs | None = None, **spec: object) -> str:
-        new = NewJob(owner=owner, app_id=self.app_id, spec=JobSpec(app="tool", **spec), inputs=inputs or Inputs())
-        return (await self.store.jobs.submit(new)).id
-
-    async def lease(
-        self, worker: str = "w1", *, apps: tuple[str, ...] | None = None, user: str = ""
-    ) -> LeasedJob | None:
-        until = self.clock.now + 15
-        found = await self.store.jobs.kinds()
-        kinds = tuple(kind.id for kind in found if apps is None or kind.app_id in apps)
-        wish = LeaseWish(worker_id=worker, worker_name=worker, kinds=kinds, until=until, user=user)
-        return await self.store.jobs.lease(wish)
-
-    async def leased(self, worker: str = "w1") -> Attempt:
-        job = await self.lease(worker)
-        assert job is not None
-        return Attempt(job_id=job.id, number=job.attempt, worker_id=worker)
-
-    async def state(self, job_id: str) -> JobState:
-        job = await self.store.jobs.job(job_id)
-        assert job is not None
-        return job.state
-
-    async def expire(self) -> Expired:
-        self.clock.now += 16
-        (expired,) = await self.store.jobs.expired(10)
-        return expired
-
-
-def result(code: int = 0, stdout: str = "b", reason: str = "") -> JobResult:
-    out = ResultFile(path="stdout", sha256=HASH[stdout], size=1)
-    return JobResult(
-        exit_code=code, stdout=out, stderr=ResultFile(path="stderr", sha256=HASH["c"], size=0), reason=reason
-    )
-
-
-def open_sqlite(folder: Path, clock: Clock) -> Store:
-    return SqliteStore(folder / "xwhep.db", synchronous="OFF", clock=clock)
 
 
 @pytest.fixture(params=[open_sqlite], ids=["sqlite"])
@@ -531,7 +452,7 @@ def test_a_fault_inside_one_request_is_raised_there_and_rolled_back(fast_folder,
         await store.open()
 
         def faulty(tx):
-            tx.run("blob_hold", sha256=HASH["a"], holder="user:x")
+            tx.run("blob_hold", sha256=HASH["a"], holder="user:x", now=tx.now)
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
@@ -584,9 +505,9 @@ def test_a_write_waits_for_another_process_without_stopping_the_loop(fast_folder
 def test_commands_write_beside_the_server_and_roll_back_on_errors(fast_folder):
     path = fast_folder / "xwhep.db"
     with transaction(path) as tx:
-        tx.run("blob_hold", sha256=HASH["a"], holder="user:kept")
+        tx.run("blob_hold", sha256=HASH["a"], holder="user:kept", now=tx.now)
     with pytest.raises(ZeroDivisionError), transaction(path) as tx:
-        tx.run("blob_hold", sha256=HASH["a"], holder="user:dropped")
+        tx.run("blob_hold", sha256=HASH["a"], holder="user:dropped", now=tx.now)
         raise ZeroDivisionError
     with transaction(path) as tx:
         assert tx.one("blob_held", sha256=HASH["a"], holder="user:kept")

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from xwhep.common.errors import InvalidRequest, NotFound
+from xwhep.common.errors import Conflict, InvalidRequest, NotFound
 from xwhep.server.blobs import CHUNK_BYTES, EMPTY_SHA256, check_sha256
 from xwhep.server.http import grid_of
 from xwhep.server.possession import holds, may_read
@@ -51,11 +51,15 @@ async def put_blob(request: Request) -> Response:
     grid = grid_of(request)
     principal = await grid.auth.principal(request.headers.get("authorization"))
     sha256 = check_sha256(request.path_params["sha256"])
+    grid.blobs.note_use(sha256)
     if grid.blobs.size(sha256) is not None and await holds(grid, principal.holder, sha256):
         return Response(status_code=200)
     length = request.headers.get("content-length", "0")
     grid.blobs.check_room(int(length) if length.isdigit() else 0)
     new = await grid.blobs.receive(sha256, request.stream())
+    grid.blobs.note_use(sha256)
+    if grid.blobs.size(sha256) is None:
+        raise Conflict("the content was deleted, being unused, while it was uploaded once more", "upload it again")
     if sha256 != EMPTY_SHA256:
         await grid.store.assets.hold_blob(sha256, principal.holder)
     return Response(status_code=201 if new else 200)

@@ -28,13 +28,13 @@ async def submit(request: Request) -> Response:
     spec = await body_of(request, JobSpec)
     check_job(spec)
     app = await find_app(grid, user, spec.app, Right.EXECUTE)
-    inputs = await _resolve(grid, user, spec)
+    inputs = await resolve(grid, user, spec)
     job = await grid.store.jobs.submit(NewJob(owner=user.login, app_id=app.id, spec=spec, inputs=inputs))
     log_event("job submitted", job=job.id, app=app.name, user=user.login)
     return answer(job)
 
 
-async def _resolve(grid: Grid, user: UserPrincipal, spec: JobSpec) -> Inputs:
+async def resolve(grid: Grid, user: UserPrincipal, spec: JobSpec) -> Inputs:
     stdin = _leased(await find_datum(grid, user, spec.stdin)) if spec.stdin else None
     data = [_leased(await find_datum(grid, user, name)) for name in spec.data]
     names = [datum.name for datum in data]

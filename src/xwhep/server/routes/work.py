@@ -112,8 +112,13 @@ async def heartbeat(request: Request) -> Response:
     if attempts:
         stale = await grid.store.jobs.renew(attempts, grid.clock() + grid.pace.lease_s)
     stop = [Running(job_id=attempt.job_id, attempt=attempt.number) for attempt in stale]
+    watched = [
+        Running(job_id=attempt.job_id, attempt=attempt.number)
+        for attempt in attempts
+        if grid.outputs.is_watched(attempt.job_id) and attempt not in stale
+    ]
     token = await offer_token(grid, worker)
-    return answer(HeartbeatReply(heartbeat_s=grid.pace.heartbeat_s, stop=stop, token=token))
+    return answer(HeartbeatReply(heartbeat_s=grid.pace.heartbeat_s, stop=stop, watched=watched, token=token))
 
 
 async def deliver(request: Request) -> Response:

@@ -46,7 +46,31 @@ ORDER BY name, id;
 
 -- name: blob_hold
 -- Someone uploaded a blob's content.
-INSERT OR IGNORE INTO blob_holders (sha256, holder) VALUES (:sha256, :holder);
+INSERT INTO blob_holders (sha256, holder, held_at) VALUES (:sha256, :holder, :now)
+ON CONFLICT (sha256, holder) DO UPDATE SET held_at = excluded.held_at;
+
+-- name: blob_unused
+-- Contents that nothing names, and that nobody uploaded since a time.
+SELECT DISTINCT h.sha256 FROM blob_holders h
+WHERE h.held_at < :before
+  AND NOT EXISTS (SELECT 1 FROM blob_holders n WHERE n.sha256 = h.sha256 AND n.held_at >= :before)
+  AND NOT EXISTS (SELECT 1 FROM data d WHERE d.sha256 = h.sha256)
+  AND NOT EXISTS (SELECT 1 FROM app_blobs a WHERE a.sha256 = h.sha256)
+  AND NOT EXISTS (SELECT 1 FROM job_blobs j WHERE j.sha256 = h.sha256)
+LIMIT :limit;
+
+-- name: blob_still_unused
+-- Whether that is so for one content.
+SELECT 1 AS unused FROM blob_holders h
+WHERE h.sha256 = :sha256
+  AND NOT EXISTS (SELECT 1 FROM blob_holders n WHERE n.sha256 = h.sha256 AND n.held_at >= :before)
+  AND NOT EXISTS (SELECT 1 FROM data d WHERE d.sha256 = h.sha256)
+  AND NOT EXISTS (SELECT 1 FROM app_blobs a WHERE a.sha256 = h.sha256)
+  AND NOT EXISTS (SELECT 1 FROM job_blobs j WHERE j.sha256 = h.sha256);
+
+-- name: blob_drop
+-- Nobody has a content any more.
+DELETE FROM blob_holders WHERE sha256 = :sha256;
 
 -- name: blob_held
 -- Whether someone uploaded a blob's content.

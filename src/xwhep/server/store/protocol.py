@@ -72,6 +72,11 @@ class Assets(Protocol):
 
     async def hold_blob(self, sha256: str, holder: str) -> None: ...
 
+    async def drop_unused_blobs(self, before: float, limit: int, remove: Callable[[str], bool]) -> list[str]:
+        """Forget contents that nothing names and that nobody uploaded since `before`, at most `limit`; returns them.
+
+        `remove` deletes the content; it is called in the transaction, and one for which it returns False stays."""
+
     async def holds_blob(self, sha256: str, holder: str) -> bool: ...
 
     async def user_names_blob(self, sha256: str, login: str, groups: Collection[str] = ()) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -76,6 +76,15 @@ def _find_datum(tx: Tx, owner: str, name_or_id: str) -> Datum | None:
     return _datum(row) if row else None
 
 
+def _drop(tx: Tx, before: float, found: list[str], remove: Callable[[str], bool]) -> list[str]:
+    dropped = []
+    for sha256 in found:
+        if tx.one("blob_still_unused", sha256=sha256, before=before) and remove(sha256):
+            tx.run("blob_drop", sha256=sha256)
+            dropped.append(sha256)
+    return dropped
+
+
 class SqliteAssets:
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -100,7 +109,13 @@ class SqliteAssets:
         return await self._db.scan(lambda tx: [_datum(row) for row in tx.all("datum_list", **params)])
 
     async def hold_blob(self, sha256: str, holder: str) -> None:
-        await self._db.write(lambda tx: tx.run("blob_hold", sha256=sha256, holder=holder))
+        await self._db.write(lambda tx: tx.run("blob_hold", sha256=sha256, holder=holder, now=tx.now))
+
+    async def drop_unused_blobs(self, before: float, limit: int, remove: Callable[[str], bool]) -> list[str]:
+        # The long search is done beside the other requests; what it finds is looked at again in the transaction.
+        rows = await self._db.scan(lambda tx: tx.all("blob_unused", before=before, limit=limit))
+        found = [row["sha256"] for row in rows]
+        return await self._db.write(lambda tx: _drop(tx, before, found, remove)) if found else []
 
     async def holds_blob(self, sha256: str, holder: str) -> bool:
         return self._db.read(lambda tx: tx.one("blob_held", sha256=sha256, holder=holder)) is not None

@@ -1,0 +1,109 @@
+"""Many jobs at once: submitted in one transaction, cancelled by what they share."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from xwhep.common.errors import InvalidRequest, XwhepError
+from xwhep.common.wire import App, CancelSpec, JobBatch, JobIds, JobSpec
+from xwhep.server.auth import UserPrincipal
+from xwhep.server.checks import check_job, refuse
+from xwhep.server.grid import Grid
+from xwhep.server.http import answer, body_of, bytes_of, grid_of, parsed, user_of
+from xwhep.server.logs import log_event
+from xwhep.server.rights import Right, find_app, find_job
+from xwhep.server.routes.jobs import resolve
+from xwhep.server.store.records import Inputs, JobFilter, NewJob
+
+MAX_BATCH = 100_000
+MAX_BATCH_BYTES = 64 * 1024 * 1024
+MAX_REPLICAS_TOTAL = 100_000
+MAX_CANCEL = 10_000
+TURN = 500  # jobs looked up between two looks at other requests
+
+
+async def submit_batch(request: Request) -> Response:
+    user, grid = await user_of(request), grid_of(request)
+    body = await bytes_of(request, MAX_BATCH_BYTES)
+    batch = await asyncio.to_thread(_checked, bytes(body))
+    del body
+    looked_up = _LookUps(grid=grid, user=user)
+    jobs = []
+    for number, spec in enumerate(batch.jobs):
+        try:
+            jobs.append(await looked_up.new_job(spec))
+        except XwhepError as error:
+            raise _numbered(error, number) from error
+        if number % TURN == TURN - 1:
+            await asyncio.sleep(0)
+    ids = await grid.store.jobs.submit_many(jobs)
+    log_event("jobs submitted", jobs=len(ids), user=user.login)
+    return answer(JobIds(ids=ids))
+
+
+def _checked(body: bytes) -> JobBatch:
+    """In a thread: a hundred thousand jobs take a second."""
+    batch = parsed(body, JobBatch)
+    refuse(not 1 <= len(batch.jobs) <= MAX_BATCH, f"a batch has 1 to {MAX_BATCH} jobs")
+    for number, spec in enumerate(batch.jobs):
+        try:
+            check_job(spec)
+        except XwhepError as error:
+            raise _numbered(error, number) from error
+    replicas = sum(spec.replicas for spec in batch.jobs if spec.replicas > 1)
+    refuse(replicas > MAX_REPLICAS_TOTAL, f"a batch has at most {MAX_REPLICAS_TOTAL} replicas")
+    return batch
+
+
+def _numbered(error: XwhepError, number: int) -> XwhepError:
+    """The same error, saying which job it is about."""
+    return type(error)(f"job {number} of the batch: {error}", error.next_step)
+
+
+@dataclass(kw_only=True)
+class _LookUps:
+    """What the jobs of a batch name, looked up once for all of them."""
+
+    grid: Grid
+    user: UserPrincipal
+    apps: dict[str, App] = field(default_factory=dict)
+    inputs: dict[tuple[str, ...], Inputs] = field(default_factory=dict)
+
+    async def new_job(self, spec: JobSpec) -> NewJob:
+        if spec.app not in self.apps:
+            self.apps[spec.app] = await find_app(self.grid, self.user, spec.app, Right.EXECUTE)
+        key = (spec.stdin, *spec.data)
+        if key not in self.inputs:
+            self.inputs[key] = await resolve(self.grid, self.user, spec)
+        return NewJob(owner=self.user.login, app_id=self.apps[spec.app].id, spec=spec, inputs=self.inputs[key])
+
+
+async def cancel_batch(request: Request) -> Response:
+    user, grid = await user_of(request), grid_of(request)
+    spec = await body_of(request, CancelSpec)
+    if sum(map(bool, (spec.group, spec.session, spec.ids))) != 1:
+        raise InvalidRequest("name one of group, session and ids", "correct the request")
+    refuse(len(spec.ids) > MAX_CANCEL, f"at most {MAX_CANCEL} jobs are cancelled at once by their ids")
+    ids = await grid.store.jobs.cancel_many(await _meant(grid, user, spec))
+    log_event("jobs cancelled", jobs=len(ids), user=user.login)
+    return answer(JobIds(ids=ids))
+
+
+async def _meant(grid: Grid, user: UserPrincipal, spec: CancelSpec) -> list[str]:
+    """Raises: NotFound, NotAllowed: one of the ids is no job that the user may stop; then none is cancelled."""
+    if not spec.ids:
+        return await grid.store.jobs.open_ids(JobFilter(owner=user.sees, group=spec.group, session=spec.session))
+    for job_id in spec.ids:
+        await find_job(grid, user, job_id, Right.WRITE)
+    return spec.ids
+
+
+ROUTES = [
+    Route("/v1/jobs/bulk", submit_batch, methods=["POST"]),
+    Route("/v1/jobs/cancel", cancel_batch, methods=["POST"]),
+]

@@ -1,0 +1,87 @@
+"""What a job writes, while it runs and after."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from xwhep.common.errors import Conflict
+from xwhep.common.wire import FINAL_STATES, Ack, Job, JobResult, Output, OutputPiece
+from xwhep.server.checks import check_attempt, refuse, seconds, whole_number
+from xwhep.server.grid import Grid
+from xwhep.server.http import MAX_WAIT_S, answer, bytes_of, grid_of, parsed, user_of, wait_for, worker_of
+from xwhep.server.outputs import KEPT_BYTES, STREAMS
+from xwhep.server.rights import find_job
+from xwhep.server.store.records import Attempt
+
+MAX_BODY_BYTES = 2 * KEPT_BYTES  # base64 and the rest of the message around a piece of KEPT_BYTES
+MAX_OFFSET = 2**60
+
+
+async def take_output(request: Request) -> Response:
+    worker, grid = await worker_of(request), grid_of(request)
+    given = parsed(await bytes_of(request, MAX_BODY_BYTES), Output)
+    check_attempt(given.attempt)
+    refuse(given.stream not in STREAMS, "a stream is stdout or stderr")
+    refuse(not 0 <= given.offset <= MAX_OFFSET, "the offset is out of range")
+    attempt = Attempt(job_id=given.job_id, number=given.attempt, worker_id=worker.id)
+    if not await grid.store.jobs.is_current(attempt):
+        raise Conflict(f"attempt {attempt.number} of job {attempt.job_id} is no longer yours", "stop it")
+    grid.fleet.seen(worker.id)
+    if grid.outputs.add(attempt, given.stream, (given.offset, given.data)):
+        grid.watchers.changed(given.job_id)
+    return answer(Ack())
+
+
+async def show_log(request: Request) -> Response:
+    await user_of(request)
+    grid = grid_of(request)
+    query, job_id = request.query_params, request.path_params["id"]
+    stream = query.get("stream", "stdout")
+    refuse(stream not in STREAMS, "a stream is stdout or stderr")
+    offset = whole_number(query.get("offset", "0"), "offset", MAX_OFFSET)
+    until = asyncio.get_running_loop().time() + seconds(query.get("wait", "0"), "wait", MAX_WAIT_S)
+    with grid.watchers.watching(job_id) as changed:
+        while True:
+            changed.clear()
+            job = await find_job(grid, await user_of(request), job_id)
+            piece = await _piece(grid, job, stream, offset)
+            left_s = until - asyncio.get_running_loop().time()
+            if piece.data or piece.final or grid.stopping.is_set() or left_s <= 0:
+                return answer(piece)
+            await wait_for(changed, request, left_s)
+            if await request.is_disconnected():
+                return answer(piece)
+
+
+async def _piece(grid: Grid, job: Job, stream: str, offset: int) -> OutputPiece:
+    if job.state not in FINAL_STATES:
+        grid.outputs.watch(job.id)
+        return grid.outputs.since(job.id, stream, offset)
+    if job.result is None:
+        return OutputPiece(offset=offset, data=b"", final=True)
+    return await asyncio.to_thread(_of_result, grid, job.result, (stream, offset))
+
+
+def _of_result(grid: Grid, result: JobResult, place: tuple[str, int]) -> OutputPiece:
+    stream, offset = place
+    file = result.stdout if stream == "stdout" else result.stderr
+    path, size = grid.blobs.open_path(file.sha256)
+    data = _part(path, offset)
+    return OutputPiece(offset=offset, data=data, final=offset + len(data) >= size)
+
+
+def _part(path: Path, offset: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(KEPT_BYTES)
+
+
+ROUTES = [
+    Route("/v1/work/output", take_output, methods=["POST"]),
+    Route("/v1/jobs/{id}/logs", show_log),
+]
