@@ -12,13 +12,14 @@ from xwhep.server.auth import CACHE_S, Authenticator, Door, UserPrincipal
 from xwhep.server.catalogue import AppCatalogue, KindCatalogue
 from xwhep.server.failures import TooManyTries
 from xwhep.server.fleet import Fleet
-from xwhep.server.identity import hash_password
+from xwhep.server.identity import hash_password, token_hash
 from xwhep.server.matching import Candidate
 from xwhep.server.pace import Pace
 from xwhep.server.reaper import Reaper
 from xwhep.server.retries import Retries
 from xwhep.server.scheduler import ChangeListener, Dispatcher, JobWatchers
 from xwhep.server.settings import Settings
+from xwhep.server.store.identity_records import PUBLIC, WorkerIdentity
 from xwhep.server.store.records import (
     Account,
     Attempt,
@@ -385,13 +386,17 @@ class FakePeople:
         self.asked = 0
         self.known = Account(login="ann", role="user", password_hash=hash_password("right one"))
         self.people = self
+        self.tokens = self
+
+    async def join(self, token_hash_given):
+        return ("deployment", PUBLIC) if token_hash_given == token_hash("right") else None
 
     async def session(self, token_hash):
         self.asked += 1
         return next(iter(self.sessions.values()), None)
 
-    async def worker_name(self, token_hash):
-        return ("w1", "node1")
+    async def worker(self, token_hash):
+        return WorkerIdentity(id="w1", name="node1", service=PUBLIC, is_next=False)
 
     async def account(self, login):
         return self.known if login == "ann" else None
@@ -473,11 +478,11 @@ def test_the_join_token_is_throttled_only_when_it_is_wrong(run):
     async def scenario():
         door = Door(FakePeople(), session_s=60)
         for _ in range(50):
-            door.check_join_token("right", "right", "a1")
+            assert await door.join("right", "a1") == ("deployment", PUBLIC)
         for _ in range(5):
             with pytest.raises(AuthenticationFailed):
-                door.check_join_token("wrong", "right", "a1")
+                await door.join("wrong", "a1")
         with pytest.raises(TooManyTries):
-            door.check_join_token("wrong", "right", "a1")
+            await door.join("wrong", "a1")
 
     run(scenario)
