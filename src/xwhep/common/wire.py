@@ -4,19 +4,35 @@ Times are UTC seconds since 1970 (float), durations are seconds, sizes are bytes
 Every identifier is an opaque string. Unknown fields are ignored on reading, so that neighbouring versions can talk.
 
     GET    /healthz                               -> Health                         anyone
+    GET    /readyz                                -> Ready | 503 ErrorBody          anyone
+    GET    /metrics                               -> Prometheus text                loopback, or an admin's token
+    GET    /openapi.json                          -> this table and these Structs   anyone
     GET    /v1/ca                                 -> PEM of the authority           anyone (checked by its fingerprint)
     POST   /v1/login           Login              -> Session                        anyone
     POST   /v1/enrol           Enrol              -> Enrolled                       anyone with the join token
     GET    /v1/me                                 -> User                           user
+    POST   /v1/me/password     PasswordChange     -> Ack; ends the user's other sessions  user
+    GET    /v1/users                              -> list[User]                     admin
+    POST   /v1/users           UserSpec           -> User; 409 when the login is taken    admin
+    POST   /v1/users/{login}   UserChange         -> User                           admin
+    GET    /v1/groups                             -> list[Group]; an admin sees all, others their own   user
+    POST   /v1/groups          GroupSpec          -> Group; 409 when the name is taken    admin
+    POST   /v1/groups/{name}   GroupChange        -> Group                          admin
+    GET    /v1/tokens?all=1                       -> list[TokenInfo]; `all` is for admins  user
+    DELETE /v1/tokens/{id}                        -> 204; works within 1 s          user (own), admin
+    POST   /v1/tokens/join     JoinSpec           -> JoinToken                      admin; user (private)
+    GET    /v1/audit?since=&limit=                -> list[AuditEntry], newest first admin
     GET    /v1/apps                               -> list[App]                      user
     POST   /v1/apps            AppSpec            -> App                            user
     GET    /v1/apps/{name}                        -> App                            user
+    POST   /v1/apps/{name}/mode   Mode            -> App                            owner, admin
     HEAD   /v1/blobs/{sha256}                     -> 200 with Content-Length | 404  user, worker
     PUT    /v1/blobs/{sha256}  bytes              -> 201 new, 200 already here      user, worker
     GET    /v1/blobs/{sha256}                     -> bytes (Range understood)       user, worker
     GET    /v1/data                               -> list[Datum]                    user
     POST   /v1/data            DatumSpec          -> Datum                          user
     GET    /v1/data/{name or id}                  -> Datum                          user
+    POST   /v1/data/{name or id}/mode  Mode       -> Datum                          owner, admin
     GET    /v1/jobs?state=&group=&session=&label=&limit=&before=ID -> list[Job], newest first   user
     POST   /v1/jobs            JobSpec            -> Job                            user
     POST   /v1/jobs/bulk       JobBatch           -> JobIds; all of them or none    user
@@ -26,7 +42,10 @@ Every identifier is an opaque string. Unknown fields are ignored on reading, so 
     GET    /v1/jobs/{id}/explain                  -> Explanation                    user
     GET    /v1/jobs/{id}/logs?stream=stdout&offset=N&wait=S -> OutputPiece          user
     DELETE /v1/jobs/{id}                          -> 204                            user
+    POST   /v1/jobs/{id}/mode  Mode               -> Job                            owner, admin
     GET    /v1/workers                            -> list[Worker]                   user
+    POST   /v1/workers/{id}    WorkerChange       -> Worker                         admin; its owner
+    POST   /v1/workers/{id}/rotate                -> Ack; its next heartbeat brings a new token   admin; its owner
     POST   /v1/work/request    WorkRequest        -> Lease | 204 after `wait`       worker
     POST   /v1/work/heartbeat  Heartbeat          -> HeartbeatReply                 worker
     POST   /v1/work/result     WorkResult         -> Ack; 409 when the attempt is stale   worker
@@ -34,16 +53,39 @@ Every identifier is an opaque string. Unknown fields are ignored on reading, so 
     POST   /v1/work/leave      Leave              -> Ack                            worker, when it stops in good order
 
 Every other status carries an `ErrorBody`. `Authorization: Bearer TOKEN` is a user's session or a worker's own token.
+
+Apps, data and jobs have a mode as files have: read, write, execute for owner, owning group, others. To read is to see
+it and its contents; to write is to change an app, to cancel or delete a job; to execute is to submit jobs of an app.
+Others' rights to a job are those that both its mode and its app's give. What one may not read does not exist (404).
 """
 
 from __future__ import annotations
 
 import enum
 
-import msgspec
+from xwhep.common.wire_identity import (  # noqa: F401 - the wire in two files, read as one
+    PROTOCOL_VERSION,
+    AuditEntry,
+    ErrorBody,
+    Group,
+    GroupChange,
+    GroupSpec,
+    Health,
+    JoinSpec,
+    JoinToken,
+    Login,
+    Mode,
+    Model,
+    PasswordChange,
+    Ready,
+    Session,
+    TokenInfo,
+    User,
+    UserChange,
+    UserSpec,
+)
 
 DEFAULT_PORT = 4321
-PROTOCOL_VERSION = 1
 
 
 class JobState(enum.StrEnum):
@@ -61,38 +103,6 @@ class JobState(enum.StrEnum):
 FINAL_STATES = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of every message. Each class repeats frozen and kw_only because type checkers do not see them inherited."""
-
-
-class ErrorBody(Model, frozen=True, kw_only=True):
-    code: str
-    message: str
-    next_step: str = ""
-
-
-class Health(Model, frozen=True, kw_only=True):
-    status: str  # "ok"
-    version: str
-    protocol: int = PROTOCOL_VERSION
-
-
-class Login(Model, frozen=True, kw_only=True):
-    login: str
-    password: str
-
-
-class Session(Model, frozen=True, kw_only=True):
-    token: str
-    login: str
-    expires_at: float
-
-
-class User(Model, frozen=True, kw_only=True):
-    login: str
-    role: str  # "admin" | "user"
-
-
 class Binary(Model, frozen=True, kw_only=True):
     """One program of an app, for one kind of machine. `os` and `arch` are as `platform.system().lower()` and
     `platform.machine()` say them ("linux", "x86_64"); "any" runs everywhere (a script)."""
@@ -101,6 +111,8 @@ class Binary(Model, frozen=True, kw_only=True):
     arch: str
     sha256: str
     size: int
+    signature: str = ""  # base64 of Ed25519 over b"xwhep-app-1\0" + app name, os, arch, sha256, with b"\0" between
+    signer: str = ""  # base64 of the public key's 32 bytes
 
 
 class AppSpec(Model, frozen=True, kw_only=True):
@@ -115,6 +127,8 @@ class App(AppSpec, frozen=True, kw_only=True):
     id: str
     owner: str
     created_at: float
+    mode: int = 0o755
+    group: str = ""  # the owning group
     workers: list[str] = []  # names of live workers that can run it, for a shared app
 
 
@@ -130,6 +144,8 @@ class Datum(DatumSpec, frozen=True, kw_only=True):
     id: str
     owner: str
     created_at: float
+    mode: int = 0o700
+    group: str = ""  # the owning group
 
 
 class Needs(Model, frozen=True, kw_only=True):
@@ -204,6 +220,8 @@ class Job(JobSpec, frozen=True, kw_only=True):
     ended_at: float = 0.0
     result: JobResult | None = None
     reason: str = ""  # why it failed, was lost or waits
+    mode: int = 0o700
+    owner_group: str = ""  # the owning group, for rights
     waits: str = ""  # what a waiting job waits for, in words
     not_before: float = 0.0  # when the back-off after a lost attempt ends
     runs: list[Replica] = []  # of a job with replicas; empty in lists of jobs
@@ -283,10 +301,21 @@ class Worker(Model, frozen=True, kw_only=True):
     state: str  # "idle" | "busy" | "lost" | "left"
     last_seen_at: float
     running: list[str] = []  # ids of its jobs
+    visibility: str = "public"  # whose jobs it runs: "public" everyone's | "group" its group's | "private" its owner's
+    group: str = ""
+    owner: str = ""  # login; empty when it is the deployment's
     quarantined_until: float = 0.0
     failures_in_row: int = 0
     outvoted: int = 0  # how many of its results a quorum of other workers contradicted
     draining: bool = False  # gets no new jobs
+
+
+class WorkerChange(Model, frozen=True, kw_only=True):
+    """What is None stays."""
+
+    visibility: str | None = None
+    group: str | None = None
+    draining: bool | None = None  # True: ends its jobs and gets no more
 
 
 class WorkRequest(Model, frozen=True, kw_only=True):
@@ -330,6 +359,7 @@ class Heartbeat(Model, frozen=True, kw_only=True):
 class HeartbeatReply(Model, frozen=True, kw_only=True):
     heartbeat_s: float  # when to come again
     stop: list[Running] = []  # attempts to kill: cancelled, or no longer this worker's
+    token: str = ""  # not empty: to be kept, and used from now on; the old one is void at the first use of this one
     watched: list[Running] = []  # attempts whose output somebody follows: send it with /v1/work/output
 
 

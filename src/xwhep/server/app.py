@@ -6,7 +6,20 @@ from starlette.applications import Starlette
 
 from xwhep.server.grid import Grid
 from xwhep.server.http import EXCEPTION_HANDLERS
-from xwhep.server.routes import assets, batches, blobs, jobs, logs, sessions, work
+from xwhep.server.metrics import RequestCounter, RequestCounts
+from xwhep.server.routes import (
+    administration,
+    assets,
+    batches,
+    blobs,
+    jobs,
+    logs,
+    modes,
+    monitoring,
+    sessions,
+    tokens,
+    work,
+)
 
 
 def make_app(grid: Grid) -> Starlette:
@@ -19,8 +32,14 @@ def make_app(grid: Grid) -> Starlette:
         *blobs.ROUTES,
         *sessions.ROUTES,
         *assets.ROUTES,
+        *modes.ROUTES,
+        *administration.ROUTES,
+        *tokens.ROUTES,
+        *monitoring.ROUTES,
     ]
     app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
     app.router.redirect_slashes = False
     app.state.grid = grid
+    app.state.counts = RequestCounts()
+    app.add_middleware(RequestCounter, counts=app.state.counts)
     return app

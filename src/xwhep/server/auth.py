@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from xwhep.common.errors import AuthenticationFailed, NotAllowed
@@ -16,9 +17,9 @@ from xwhep.server.identity import (
     hash_password,
     new_token,
     password_matches,
-    same_secret,
     token_hash,
 )
+from xwhep.server.store.identity_records import PUBLIC, Service
 from xwhep.server.store.protocol import Store
 from xwhep.server.throttle import Rate, Throttle
 
@@ -34,6 +35,7 @@ PER_ADDRESS = Rate(burst=30, per_s=0.5)
 class UserPrincipal:
     login: str
     role: str
+    groups: frozenset[str] = frozenset()
 
     @property
     def is_admin(self) -> bool:
@@ -53,6 +55,7 @@ class UserPrincipal:
 class WorkerPrincipal:
     id: str
     name: str
+    service: Service = PUBLIC
 
     @property
     def holder(self) -> str:
@@ -69,6 +72,8 @@ class Authenticator:
         self._store = store
         self._clock = clock
         self._cache: dict[str, tuple[Principal, float]] = {}
+        self._used: dict[str, float] = {}  # sessions, since they were last saved
+        self._polls: dict[asyncio.Future[None], str] = {}  # of the requests that wait, and who asks
 
     async def principal(self, authorization: str | None) -> Principal:
         """Raises: AuthenticationFailed: no token, or one that is unknown or has expired."""
@@ -88,12 +93,55 @@ class Authenticator:
 
     async def _look_up(self, token: str, key: str) -> tuple[Principal, float]:
         if token.startswith(USER_TOKEN) and (session := await self._store.people.session(key)):
-            return UserPrincipal(login=session.login, role=session.role), session.expires_at
-        if token.startswith(WORKER_TOKEN) and (worker := await self._store.people.worker_name(key)):
-            return WorkerPrincipal(id=worker[0], name=worker[1]), float("inf")
+            self._used[key] = self._clock()
+            user = UserPrincipal(login=session.login, role=session.role, groups=session.groups)
+            return user, session.expires_at
+        if token.startswith(WORKER_TOKEN) and (worker := await self._store.tokens.worker(key)):
+            if worker.is_next:
+                await self._store.tokens.promote(worker.id, key)
+                self._drop(f"worker:{worker.id}")  # the old token
+            return WorkerPrincipal(id=worker.id, name=worker.name, service=worker.service), float("inf")
         raise AuthenticationFailed(
             "the token is unknown or has expired", "run: xw login (on a worker: xwhep-worker join)"
         )
+
+    @contextmanager
+    def watching(self, holder: str) -> Iterator[asyncio.Future[None]]:
+        """Around a request that waits long: the future is done when what `holder` may do has changed."""
+        changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._polls[changed] = holder
+        try:
+            yield changed
+        finally:
+            del self._polls[changed]
+
+    def forget_user(self, login: str) -> None:
+        """What the user may do has changed, or a token of his was revoked: ask the store again, at once."""
+        self._forget(f"user:{login}")
+
+    def forget_worker(self, worker_id: str) -> None:
+        self._forget(f"worker:{worker_id}")
+
+    def _forget(self, holder: str) -> None:
+        self._drop(holder)
+        for changed, whose in self._polls.items():
+            if whose == holder and not changed.done():
+                changed.set_result(None)
+
+    def _drop(self, holder: str) -> None:
+        self._cache = {key: known for key, known in self._cache.items() if known[0].holder != holder}
+
+    async def save_used(self) -> None:
+        """Note in the store which sessions were used since the last time."""
+        if self._used:
+            used, self._used = self._used, {}
+            await self._store.tokens.sessions_used(used)
+
+    def forget_all(self) -> None:
+        self._cache.clear()
+        for changed in self._polls:
+            if not changed.done():
+                changed.set_result(None)
 
     async def user(self, authorization: str | None) -> UserPrincipal:
         principal = await self.principal(authorization)
@@ -127,6 +175,13 @@ class Door:
             AuthenticationFailed: unknown login or wrong password; it does not tell which.
             TooManyTries: the password was not even looked at.
         """
+        await self.check(login, password, address)
+        token, expires_at = new_token(USER_TOKEN), self._clock() + self._session_s
+        await self._store.people.add_session(token_hash(token), login, expires_at)
+        return Session(token=token, login=login, expires_at=expires_at)
+
+    async def check(self, login: str, password: str, address: str) -> None:
+        """Raises: AuthenticationFailed, TooManyTries: as login does."""
         keys = (f"{login}\n{address}", login, address)
         self._take(keys)
         account = await self._store.people.account(login)
@@ -134,19 +189,22 @@ class Door:
             # An unknown login takes as long as a known one, or the time would tell which exist.
             known = account.password_hash if account else await self._some_hash()
             good = await asyncio.to_thread(password_matches, known, password)
-        if not good or account is None:
+        if not good or account is None or not account.active:
             raise AuthenticationFailed("unknown login or wrong password", "check both, then run: xw login")
         for throttle, key in zip(self._throttles, keys, strict=True):
             throttle.give_back(key)
-        token, expires_at = new_token(USER_TOKEN), self._clock() + self._session_s
-        await self._store.people.add_session(token_hash(token), login, expires_at)
-        return Session(token=token, login=login, expires_at=expires_at)
 
-    def check_join_token(self, given: str, expected: str, address: str) -> None:
-        """Raises: AuthenticationFailed, TooManyTries."""
+    async def hash(self, password: str) -> str:
+        """What the store keeps of a password."""
+        async with self._gate:
+            return await asyncio.to_thread(hash_password, password)
+
+    async def join(self, given: str, address: str) -> tuple[str, Service]:
+        """The id of the join token, and what it makes. Raises: AuthenticationFailed, TooManyTries."""
         keys = (f"join\n{address}", "join", address)
-        if same_secret(given, expected):
-            return
+        found = await self._store.tokens.join(token_hash(given))
+        if found is not None:
+            return found
         self._take(keys)
         raise AuthenticationFailed("the join token is wrong", "on the server, run: xwhep-server join-line worker")
 

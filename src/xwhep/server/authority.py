@@ -29,6 +29,14 @@ def ensure_certificates(files: AuthorityFiles, names: frozenset[str]) -> bool:
     return True
 
 
+def recorded_names(files: AuthorityFiles) -> frozenset[str]:
+    """What the present certificate is for; nothing when that is not known."""
+    try:
+        return frozenset(json.loads(files.record.read_bytes())["names"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return frozenset()
+
+
 def _still_good(files: AuthorityFiles, names: frozenset[str]) -> bool:
     try:
         record = json.loads(files.record.read_bytes())

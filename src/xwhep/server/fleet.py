@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from xwhep.common.wire import Machine, Worker
 from xwhep.server.matching import Candidate
+from xwhep.server.store.identity_records import PUBLIC, Service
 from xwhep.server.store.records import WorkerRecord
 
 BEATS_PER_LEASE = 3
@@ -20,6 +21,7 @@ class _Presence:
     name: str
     machine: Machine
     seen_at: float
+    service: Service = PUBLIC
     unsaved: bool = True
     parked: int = 0  # requests of it that wait for a job: their open connection says that it lives
 
@@ -33,11 +35,12 @@ class Fleet:
         self._clock = clock
         self._present: dict[str, _Presence] = {}
 
-    def announce(self, worker_id: str, name: str, machine: Machine) -> None:
+    def announce(self, worker_id: str, name: str, machine: Machine, service: Service = PUBLIC) -> None:
         presence = self._present.get(worker_id)
         if presence is None:
-            self._present[worker_id] = _Presence(name, machine, self._clock())
+            self._present[worker_id] = _Presence(name, machine, self._clock(), service)
             return
+        presence.service = service
         presence.machine, presence.seen_at, presence.unsaved = machine, self._clock(), True
 
     def seen(self, worker_id: str) -> None:
@@ -63,7 +66,7 @@ class Fleet:
     def live(self) -> list[Candidate]:
         """Every worker that is there."""
         return [
-            Candidate(id=worker_id, name=at.name, machine=at.machine)
+            Candidate(id=worker_id, name=at.name, machine=at.machine, group=at.service.group, serves=at.service.serves)
             for worker_id, at in self._present.items()
             if self._lives(at)
         ]
@@ -105,6 +108,9 @@ class Fleet:
             state=self._state(record, presence, seen_at),
             last_seen_at=seen_at,
             running=list(shown_jobs),
+            visibility=record.service.visibility,
+            group=record.service.group,
+            owner=record.service.owner,
             failures_in_row=record.failures_in_row,
             quarantined_until=record.quarantined_until if record.quarantined_until > self._clock() else 0.0,
             outvoted=record.outvoted,

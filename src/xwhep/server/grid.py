@@ -12,12 +12,14 @@ from xwhep.server.auth import Authenticator, Door
 from xwhep.server.blobs import BlobFolder
 from xwhep.server.catalogue import AppCatalogue, KindCatalogue
 from xwhep.server.fleet import Fleet
+from xwhep.server.identity import token_hash
 from xwhep.server.outputs import OutputBoard
 from xwhep.server.pace import Pace
 from xwhep.server.reaper import Reaper, welcome_back
 from xwhep.server.retries import Retries
 from xwhep.server.scheduler import ChangeListener, Dispatcher, JobWatchers
 from xwhep.server.settings import Settings
+from xwhep.server.store.identity_records import DEPLOYMENT, PUBLIC, JoinRecord
 from xwhep.server.store.protocol import Store
 from xwhep.server.upkeep import Upkeep
 
@@ -55,6 +57,9 @@ class Grid:
         await self.store.open()
         self.store.on_change(ChangeListener(kinds=self.kinds, dispatcher=self.dispatcher, watchers=self.watchers))
         await self.catalogue.load(self.store)
+        await self.store.tokens.add_join(
+            JoinRecord(id=DEPLOYMENT, token_hash=token_hash(self.secrets.join_token), service=PUBLIC), None
+        )
         await self.kinds.load(self.store)
         await welcome_back(self.settings, self.store, self.clock())
 
@@ -67,6 +72,7 @@ class Grid:
     async def close(self) -> None:
         """After the last request."""
         await self.reaper().save_fleet()
+        await self.auth.save_used()
         await self.store.close()
 
     def reaper(self) -> Reaper:

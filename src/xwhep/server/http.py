@@ -126,17 +126,29 @@ EXCEPTION_HANDLERS: dict[Any, Any] = {
 
 
 async def wait_for(event: asyncio.Event, request: Request, timeout_s: float) -> bool:
-    """Wait for `event`, at most `timeout_s`; False when the time is up or the client went away."""
+    """Wait for `event`, at most `timeout_s`; False when the time is up or the client went away. Also True when the
+    caller's rights have changed: who waits looks again.
+
+    Raises:
+        AuthenticationFailed: the caller's token was revoked meanwhile.
+    """
     if timeout_s <= 0:
         return event.is_set()
-    woken = asyncio.ensure_future(event.wait())
-    gone = asyncio.ensure_future(_gone(request))
-    try:
-        await asyncio.wait({woken, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        return woken.done() and not gone.done()
-    finally:
-        woken.cancel()
-        gone.cancel()
+    auth, authorization = grid_of(request).auth, request.headers.get("authorization")
+    holder = (await auth.principal(authorization)).holder
+    with auth.watching(holder) as changed:
+        await auth.principal(authorization)  # again: it may have been revoked just before
+        woken = asyncio.ensure_future(event.wait())
+        gone = asyncio.ensure_future(_gone(request))
+        try:
+            ends: set[asyncio.Future[Any]] = {woken, gone, changed}
+            await asyncio.wait(ends, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if changed.done():
+                await auth.principal(authorization)
+            return (woken.done() or changed.done()) and not gone.done()
+        finally:
+            woken.cancel()
+            gone.cancel()
 
 
 async def _gone(request: Request) -> None:

@@ -15,15 +15,21 @@ from xwhep.common.errors import InvalidRequest, UsageError, XwhepError
 from xwhep.common.join import JoinLine, normal_address
 from xwhep.common.trust import fingerprint
 from xwhep.common.version import VERSION
+from xwhep.server.authority import recorded_names
 from xwhep.server.checks import LOGIN
 from xwhep.server.identity import MAX_PASSWORD, MIN_PASSWORD, USER_TOKEN, hash_password, new_token, token_hash
+from xwhep.server.machine_names import names_of_this_machine
+from xwhep.server.private_files import refuse_exposed
 from xwhep.server.settings import Settings, add_flags, load_settings
 from xwhep.server.state import ADMIN, StateFolder, explained
+from xwhep.server.store.identity_records import Act
 from xwhep.server.store.records import Account
 from xwhep.server.store.sqlite_database import transaction
+from xwhep.server.store.sqlite_identity import note
 from xwhep.server.store.sqlite_people import add_session, add_user, find_account, list_users
 
 INTERRUPTED = 130
+CONSOLE = "console"  # who acts, in the audit log: whoever may read the state folder
 STATE_FLAGS = frozenset({"state"})
 JOIN_FLAGS = frozenset({"state", "name", "listen", "session_hours"})
 
@@ -55,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
     _add_join_line(commands)
     _add_user(commands)
+    _add_rotate(commands)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(command=_version)
     return parser
@@ -85,6 +92,33 @@ def _add_user(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     listing = actions.add_parser("list", help="list users")
     add_flags(listing, STATE_FLAGS)
     listing.set_defaults(command=_list_users)
+
+
+def _add_rotate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    rotate = commands.add_parser("rotate", help="replace the server's certificate")
+    things = rotate.add_subparsers(required=True, metavar="WHAT")
+    certificate = things.add_parser(
+        "certificate",
+        help="a new key and certificate from the same authority",
+        description="Make a new key and certificate, signed by the same authority. A running server takes it within a "
+        "second; workers and clients need nothing.",
+    )
+    add_flags(certificate, frozenset({"state", "name"}))
+    certificate.set_defaults(command=_rotate_certificate)
+
+
+def _rotate_certificate(settings: Settings, arguments: argparse.Namespace) -> int:
+    from xwhep.server import signing  # noqa: PLC0415 - the other commands start faster without it
+
+    folder = StateFolder(path=settings.state)
+    with explained(settings.state):
+        refuse_exposed(folder.path, folder.secrets())
+        names = names_of_this_machine(settings.name) | recorded_names(folder.authority)
+        signing.issue(folder.authority, names)
+        with transaction(_existing_database(folder)) as tx:
+            note(tx, Act(who=CONSOLE, act="certificate rotate", subject=folder.authority.server_pem.name))
+    print(f"new certificate for {', '.join(sorted(names))}")  # noqa: T201
+    return 0
 
 
 def _run(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -123,6 +157,7 @@ def _client_token(folder: StateFolder, settings: Settings) -> str:
     with explained(settings.state), transaction(_existing_database(folder)) as tx:
         if find_account(tx, ADMIN) is None:
             raise UsageError(f"there is no user {ADMIN} in {folder.path}", "run: xwhep-server user list")
+        note(tx, Act(who=CONSOLE, act="client token", subject=ADMIN))
         add_session(tx, (token_hash(token), ADMIN, time.time() + settings.session_hours * 3600))
     return token
 
@@ -142,6 +177,7 @@ def _add_user_command(settings: Settings, arguments: argparse.Namespace) -> int:
     )
     with explained(settings.state), transaction(_existing_database(folder)) as tx:
         add_user(tx, account)
+        note(tx, Act(who=CONSOLE, act="user add", subject=account.login, detail=f"role {account.role}"))
     print(f"made {account.role} {account.login}")  # noqa: T201
     return 0
 

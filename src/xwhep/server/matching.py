@@ -20,6 +20,7 @@ class Candidate:
     name: str
     machine: Machine
     group: str = ""
+    serves: frozenset[str] | None = None  # the logins whose jobs it runs; None for everyone's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,8 @@ def shortfalls(kind: Kind, app: App, candidate: Candidate) -> Iterator[Shortfall
         wanted = app.shared or ", ".join(f"{binary.os}/{binary.arch}" for binary in app.binaries)
         cannot = f"lack the shared asset {app.shared}" if app.shared else f"cannot run its binaries ({wanted})"
         yield Shortfall(need="app", wanted=wanted, text=cannot)
+    if candidate.serves is not None and kind.owner not in candidate.serves:
+        yield Shortfall(need="visibility", wanted=kind.owner, text=f"do not run jobs of {kind.owner}")
     if kind.needs != _NOTHING:
         yield from _place(kind.needs, candidate)
         yield from _resources(kind.needs, candidate.machine)

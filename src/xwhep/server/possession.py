@@ -34,5 +34,5 @@ async def may_read(grid: Grid, principal: Principal, sha256: str) -> bool:
     if await holds(grid, principal.holder, sha256):
         return True
     if isinstance(principal, UserPrincipal):
-        return principal.is_admin or await grid.store.assets.user_names_blob(sha256, principal.login)
+        return principal.is_admin or await grid.store.assets.user_names_blob(sha256, principal.login, principal.groups)
     return await grid.store.assets.worker_needs_blob(sha256, principal.id)

@@ -20,6 +20,7 @@ import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from xwhep.server.app import make_app
+from xwhep.server.caretaker import Caretaker
 from xwhep.server.failures import AddressUnusable, PortTaken
 from xwhep.server.grid import Grid, Secrets, make_grid
 from xwhep.server.logs import configure_logging, log_event
@@ -165,36 +166,40 @@ def run_server(settings: Settings) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     _allow_many_connections()
     sock = listening_socket(settings.listen)
-    with opened_state(settings.state, names_of_this_machine(settings.name)) as folder:
+    names = names_of_this_machine(settings.name)
+    with opened_state(settings.state, names) as folder:
         _say_how_to_join(folder)
         secrets = Secrets(
             ca_pem=folder.authority.ca_pem.read_text("ascii"), join_token=folder.read_secret(folder.join_token)
         )
         context = tls_context(folder.authority.server_pem)
         with asyncio.Runner(loop_factory=_new_loop) as runner:
-            runner.run(_serve(settings, secrets, (folder, context, sock)))
+            grid = make_grid(settings, secrets, SqliteStore(folder.database))
+            caretaker = Caretaker(grid=grid, context=context, files=folder.authority, names=names)
+            runner.run(_serve(grid, caretaker, (folder, sock)))
     log_event("stopped")
     return 0
 
 
-async def _serve(
-    settings: Settings, secrets: Secrets, parts: tuple[StateFolder, ssl.SSLContext, socket.socket]
-) -> None:
-    folder, context, sock = parts
-    grid = make_grid(settings, secrets, SqliteStore(folder.database))
+async def _serve(grid: Grid, caretaker: Caretaker, parts: tuple[StateFolder, socket.socket]) -> None:
+    folder, sock = parts
     with explained(folder.path):
         await grid.open()
-    server = GridServer(uvicorn_config(make_app(grid), context, access_log=settings.access_log), grid)
-    reaping = asyncio.create_task(grid.reaper().run())
-    reaping.add_done_callback(lambda task: _stop_when_broken(task, server))
+    config = uvicorn_config(make_app(grid), caretaker.context, access_log=grid.settings.access_log)
+    server = GridServer(config, grid)
+    chores = {asyncio.create_task(grid.reaper().run()), asyncio.create_task(caretaker.run())}
+    for chore in chores:
+        chore.add_done_callback(lambda task: _stop_when_broken(task, server))
     try:
         await server.serve(sockets=[sock])
     finally:
-        reaping.cancel()
-        await asyncio.wait({reaping})
+        for chore in chores:
+            chore.cancel()
+        await asyncio.wait(chores)
         await grid.close()
-    if not reaping.cancelled():
-        reaping.result()
+    for chore in chores:
+        if not chore.cancelled():
+            chore.result()
 
 
 def _stop_when_broken(task: asyncio.Task[None], server: uvicorn.Server) -> None:

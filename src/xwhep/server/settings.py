@@ -63,6 +63,12 @@ def _format(text: str) -> str:
     return text
 
 
+def _metrics(text: str) -> str:
+    if text not in ("loopback", "token"):
+        raise ValueError("must be loopback or token")
+    return text
+
+
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(",") if part.strip())
     for name in names:
@@ -117,6 +123,9 @@ class Settings:
     session_hours: float = _setting(12.0, _positive, "how long a login lasts")
     disk_reserve_mb: int = _setting(512, _size, "MiB of disk that uploads leave free")
     log_format: str = _setting("text", _format, "text or json, one line for each event, on standard error")
+    metrics: str = _setting(
+        "loopback", _metrics, "loopback or token: whether /metrics is open to this machine, or always wants an admin's"
+    )
     access_log: bool = _setting(False, _flag, "true logs every request")
 
     @property

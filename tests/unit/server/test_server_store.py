@@ -45,7 +45,7 @@ def test_everything_is_there_after_opening_again(kit, run):
             assert (await k.state(done), await k.state(waiting)) == ("completed", "pending")
             assert (await k.store.assets.datum("ann", "d")).size == 4
             assert (await k.store.people.session("hash")).login == "ann"
-            assert (await k.store.people.worker_name("t2")) == ("w2", "node2")
+            assert (await k.store.tokens.worker("t2")).name == "node2"
             assert [user.login for user in await k.store.people.users()] == ["ann", "bob"]
 
     run(scenario)

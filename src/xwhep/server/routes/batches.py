@@ -16,8 +16,8 @@ from xwhep.server.checks import check_job, refuse
 from xwhep.server.grid import Grid
 from xwhep.server.http import answer, body_of, bytes_of, grid_of, parsed, user_of
 from xwhep.server.logs import log_event
-from xwhep.server.routes.assets import find_app
-from xwhep.server.routes.jobs import own_job, resolve
+from xwhep.server.rights import Right, find_app, find_job
+from xwhep.server.routes.jobs import resolve
 from xwhep.server.store.records import Inputs, JobFilter, NewJob
 
 MAX_BATCH = 100_000
@@ -76,7 +76,7 @@ class _LookUps:
 
     async def new_job(self, spec: JobSpec) -> NewJob:
         if spec.app not in self.apps:
-            self.apps[spec.app] = await find_app(self.grid, spec.app)
+            self.apps[spec.app] = await find_app(self.grid, self.user, spec.app, Right.EXECUTE)
         key = (spec.stdin, *spec.data)
         if key not in self.inputs:
             self.inputs[key] = await resolve(self.grid, self.user, spec)
@@ -95,11 +95,11 @@ async def cancel_batch(request: Request) -> Response:
 
 
 async def _meant(grid: Grid, user: UserPrincipal, spec: CancelSpec) -> list[str]:
-    """Raises: NotFound: one of the ids is no job of the user's; then none is cancelled."""
+    """Raises: NotFound, NotAllowed: one of the ids is no job that the user may stop; then none is cancelled."""
     if not spec.ids:
         return await grid.store.jobs.open_ids(JobFilter(owner=user.sees, group=spec.group, session=spec.session))
     for job_id in spec.ids:
-        await own_job(grid, user, job_id)
+        await find_job(grid, user, job_id, Right.WRITE)
     return spec.ids
 
 

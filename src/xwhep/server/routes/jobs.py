@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from xwhep.common.errors import InvalidRequest, NotFound
+from xwhep.common.errors import InvalidRequest
 from xwhep.common.wire import FINAL_STATES, Datum, Job, JobSpec, JobState, LeasedDatum
 from xwhep.server.auth import UserPrincipal
 from xwhep.server.checks import check_job, refuse, seconds, whole_number
@@ -16,7 +16,7 @@ from xwhep.server.explain import Standing, explain, obstacles
 from xwhep.server.grid import Grid
 from xwhep.server.http import MAX_WAIT_S, answer, body_of, grid_of, no_content, user_of, wait_for
 from xwhep.server.logs import log_event
-from xwhep.server.routes.assets import find_app, find_datum
+from xwhep.server.rights import Right, find_app, find_datum, find_job
 from xwhep.server.store.records import Inputs, JobFilter, NewJob
 
 DEFAULT_LIMIT = 100
@@ -27,7 +27,7 @@ async def submit(request: Request) -> Response:
     user, grid = await user_of(request), grid_of(request)
     spec = await body_of(request, JobSpec)
     check_job(spec)
-    app = await find_app(grid, spec.app)
+    app = await find_app(grid, user, spec.app, Right.EXECUTE)
     inputs = await resolve(grid, user, spec)
     job = await grid.store.jobs.submit(NewJob(owner=user.login, app_id=app.id, spec=spec, inputs=inputs))
     log_event("job submitted", job=job.id, app=app.name, user=user.login)
@@ -51,6 +51,7 @@ async def list_jobs(request: Request) -> Response:
     query = request.query_params
     wanted = JobFilter(
         owner=user.sees,
+        owner_groups=user.groups,
         state=_state(query.get("state", "")),
         group=query.get("group", ""),
         session=query.get("session", ""),
@@ -75,28 +76,21 @@ async def show(request: Request) -> Response:
     seen = whole_number(query.get("seen", "0"), "seen", 2**62)
     until = asyncio.get_running_loop().time() + seconds(query.get("wait", "0"), "wait", MAX_WAIT_S)
     with grid.watchers.watching(job_id) as changed:
-        job = await own_job(grid, user, job_id)
+        job = await find_job(grid, user, job_id)
         while job.revision <= seen and job.state not in FINAL_STATES:
             if not await wait_for(changed, request, until - asyncio.get_running_loop().time()):
                 break
             changed.clear()
-            job = await own_job(grid, user, job_id)
+            user = await user_of(request)  # rights may have changed meanwhile
+            job = await find_job(grid, user, job_id)
             if grid.stopping.is_set():
                 break
     return answer(job)
 
 
-async def own_job(grid: Grid, user: UserPrincipal, job_id: str) -> Job:
-    """Raises: NotFound: also for what is another user's."""
-    job = await grid.store.jobs.job(job_id)
-    if job is None or not (user.is_admin or job.owner == user.login):
-        raise NotFound(f"you have no job {job_id}", "list yours with: xw job list")
-    return job
-
-
 async def cancel(request: Request) -> Response:
     user, grid = await user_of(request), grid_of(request)
-    await own_job(grid, user, request.path_params["id"])
+    await find_job(grid, user, request.path_params["id"], Right.WRITE)
     job = await grid.store.jobs.cancel(request.path_params["id"])
     log_event("job cancelled", job=job.id, attempt=job.attempt, user=user.login)
     return answer(job)
@@ -104,7 +98,7 @@ async def cancel(request: Request) -> Response:
 
 async def explain_job(request: Request) -> Response:
     user, grid = await user_of(request), grid_of(request)
-    job = await own_job(grid, user, request.path_params["id"])
+    job = await find_job(grid, user, request.path_params["id"])
     return answer(explain(job, await _standings(grid, job) if job.state is JobState.PENDING else []))
 
 
@@ -123,7 +117,7 @@ async def _standings(grid: Grid, job: Job) -> list[Standing]:
 
 async def delete(request: Request) -> Response:
     user, grid = await user_of(request), grid_of(request)
-    job = await own_job(grid, user, request.path_params["id"])
+    job = await find_job(grid, user, request.path_params["id"], Right.WRITE)
     await grid.store.jobs.delete(job.id)
     log_event("job deleted", job=job.id, user=user.login)
     return no_content()

@@ -15,7 +15,7 @@ from xwhep.server.checks import check_attempt, refuse, seconds, whole_number
 from xwhep.server.grid import Grid
 from xwhep.server.http import MAX_WAIT_S, answer, bytes_of, grid_of, parsed, user_of, wait_for, worker_of
 from xwhep.server.outputs import KEPT_BYTES, STREAMS
-from xwhep.server.routes.jobs import own_job
+from xwhep.server.rights import find_job
 from xwhep.server.store.records import Attempt
 
 MAX_BODY_BYTES = 2 * KEPT_BYTES  # base64 and the rest of the message around a piece of KEPT_BYTES
@@ -38,7 +38,8 @@ async def take_output(request: Request) -> Response:
 
 
 async def show_log(request: Request) -> Response:
-    user, grid = await user_of(request), grid_of(request)
+    await user_of(request)
+    grid = grid_of(request)
     query, job_id = request.query_params, request.path_params["id"]
     stream = query.get("stream", "stdout")
     refuse(stream not in STREAMS, "a stream is stdout or stderr")
@@ -47,7 +48,7 @@ async def show_log(request: Request) -> Response:
     with grid.watchers.watching(job_id) as changed:
         while True:
             changed.clear()
-            job = await own_job(grid, user, job_id)
+            job = await find_job(grid, await user_of(request), job_id)
             piece = await _piece(grid, job, stream, offset)
             left_s = until - asyncio.get_running_loop().time()
             if piece.data or piece.final or grid.stopping.is_set() or left_s <= 0:

@@ -35,12 +35,19 @@ async def login(request: Request) -> Response:
 
 async def enrol(request: Request) -> Response:
     grid, given = grid_of(request), await body_of(request, Enrol)
-    grid.door.check_join_token(given.join_token, grid.secrets.join_token, address_of(request))
+    join_id, service = await grid.door.join(given.join_token, address_of(request))
     check_name(given.name, "the worker name")
     check_machine(given.machine)
     worker_id, token = secrets.token_hex(8), new_token(WORKER_TOKEN)
     await grid.store.people.enrol(
-        NewWorker(id=worker_id, name=given.name, token_hash=token_hash(token), machine=given.machine)
+        NewWorker(
+            id=worker_id,
+            name=given.name,
+            token_hash=token_hash(token),
+            machine=given.machine,
+            service=service,
+            join_id=join_id,
+        )
     )
     log_event("worker enrolled", worker=given.name, id=worker_id, address=address_of(request))
     return answer(Enrolled(worker_id=worker_id, token=token, heartbeat_s=grid.pace.heartbeat_s))
@@ -48,7 +55,7 @@ async def enrol(request: Request) -> Response:
 
 async def me(request: Request) -> Response:
     user = await user_of(request)
-    return answer(User(login=user.login, role=user.role))
+    return answer(User(login=user.login, role=user.role, groups=sorted(user.groups)))
 
 
 ROUTES = [

@@ -26,6 +26,7 @@ from xwhep.server.http import MAX_WAIT_S, answer, body_of, grid_of, no_content, 
 from xwhep.server.logs import log_event
 from xwhep.server.matching import Candidate, binary_for
 from xwhep.server.possession import check_held
+from xwhep.server.rotation import offer_token
 from xwhep.server.scheduler import Waiting
 from xwhep.server.store.records import REFUSED, Attempt, Delivery, LeasedJob, LeaseWish, LossRule
 
@@ -37,10 +38,13 @@ async def request_work(request: Request) -> Response:
     wish = await body_of(request, WorkRequest)
     check_machine(wish.machine)
     until = asyncio.get_running_loop().time() + seconds(str(wish.wait_s), "wait_s", MAX_WAIT_S)
-    grid.fleet.announce(worker.id, worker.name, wish.machine)
+    grid.fleet.announce(worker.id, worker.name, wish.machine, worker.service)
     if wish.slots < 1:
         return no_content()
-    candidate = Candidate(id=worker.id, name=worker.name, machine=wish.machine)
+    service = worker.service
+    candidate = Candidate(
+        id=worker.id, name=worker.name, machine=wish.machine, group=service.group, serves=service.serves
+    )
     with grid.fleet.parked(worker.id), grid.dispatcher.waiting(candidate) as waiting:
         while not grid.stopping.is_set():
             woken_for = waiting.sleep()
@@ -50,6 +54,8 @@ async def request_work(request: Request) -> Response:
                 grid.dispatcher.pass_on(waiting, woken_for)
             if not await wait_for(waiting.woken, request, until - asyncio.get_running_loop().time()):
                 break
+            if (await worker_of(request)).service != worker.service:
+                break  # others' jobs from now on: it asks again
     return no_content()
 
 
@@ -62,6 +68,7 @@ async def _try_lease(grid: Grid, worker: WorkerPrincipal, waiting: Waiting) -> L
             worker_id=worker.id,
             worker_name=worker.name,
             kinds=kinds,
+            user=worker.service.owner,
             until=grid.clock() + grid.pace.lease_s,
             wall_clock_s=grid.settings.wall_clock_hours * 3600,
             margin_s=grid.settings.overrun_seconds,
@@ -110,7 +117,8 @@ async def heartbeat(request: Request) -> Response:
         for attempt in attempts
         if grid.outputs.is_watched(attempt.job_id) and attempt not in stale
     ]
-    return answer(HeartbeatReply(heartbeat_s=grid.pace.heartbeat_s, stop=stop, watched=watched))
+    token = await offer_token(grid, worker)
+    return answer(HeartbeatReply(heartbeat_s=grid.pace.heartbeat_s, stop=stop, watched=watched, token=token))
 
 
 async def deliver(request: Request) -> Response:

@@ -11,11 +11,11 @@ UPDATE apps SET shared = :shared, binaries = :binaries WHERE id = :id;
 
 -- name: app_by_name
 -- One app.
-SELECT id, name, owner, shared, binaries, created_at FROM apps WHERE name = :name;
+SELECT id, name, owner, shared, binaries, created_at, mode, group_name FROM apps WHERE name = :name;
 
 -- name: app_list
 -- Every app, by name.
-SELECT id, name, owner, shared, binaries, created_at FROM apps ORDER BY name;
+SELECT id, name, owner, shared, binaries, created_at, mode, group_name FROM apps ORDER BY name;
 
 -- name: app_blob_forget
 -- Drop what an app named, before its new binaries are noted.
@@ -31,16 +31,18 @@ INSERT INTO data (id, owner, name, sha256, size, created_at) VALUES (:id, :owner
 
 -- name: datum_by_name
 -- An owner's datum of that name.
-SELECT id, owner, name, sha256, size, created_at FROM data WHERE owner = :owner AND name = :name;
+SELECT id, owner, name, sha256, size, created_at, mode, group_name AS "group" FROM data WHERE owner = :owner AND name = :name;
 
 -- name: datum_by_id
 -- The datum with that id, whoever owns it.
-SELECT id, owner, name, sha256, size, created_at FROM data WHERE id = :id;
+SELECT id, owner, name, sha256, size, created_at, mode, group_name AS "group" FROM data WHERE id = :id;
 
 -- name: datum_list
--- The data of one owner, or of all when owner is ''; by name.
-SELECT id, owner, name, sha256, size, created_at FROM data
-WHERE :owner = '' OR owner = :owner ORDER BY name, id;
+-- The data that a login with its groups (a JSON list) may read, or all when it is ''; by name.
+SELECT id, owner, name, sha256, size, created_at, mode, group_name AS "group" FROM data
+WHERE (:owner = '' OR CASE WHEN owner = :owner THEN mode & 256
+                         WHEN group_name IN (SELECT value FROM json_each(:groups)) THEN mode & 32 ELSE mode & 4 END)
+ORDER BY name, id;
 
 -- name: blob_hold
 -- Someone uploaded a blob's content.
@@ -75,10 +77,21 @@ DELETE FROM blob_holders WHERE sha256 = :sha256;
 SELECT 1 AS held FROM blob_holders WHERE sha256 = :sha256 AND holder = :holder;
 
 -- name: blob_of_user
--- Whether a datum, app or job of a user names a blob.
-SELECT EXISTS (SELECT 1 FROM data WHERE sha256 = :sha256 AND owner = :login)
-    OR EXISTS (SELECT 1 FROM app_blobs b JOIN apps a ON a.id = b.app_id WHERE b.sha256 = :sha256 AND a.owner = :login)
-    OR EXISTS (SELECT 1 FROM job_blobs b JOIN jobs j ON j.id = b.job_id WHERE b.sha256 = :sha256 AND j.owner = :login)
+-- Whether a datum, app or job that a user may read names a blob; rights.py says the same of the things themselves.
+WITH mine AS (SELECT value AS name FROM json_each(:groups))
+SELECT EXISTS (SELECT 1 FROM data d WHERE d.sha256 = :sha256
+                  AND CASE WHEN d.owner = :login THEN d.mode & 256
+                           WHEN d.group_name IN mine THEN d.mode & 32 ELSE d.mode & 4 END)
+    OR EXISTS (SELECT 1 FROM app_blobs b JOIN apps a ON a.id = b.app_id WHERE b.sha256 = :sha256
+                  AND CASE WHEN a.owner = :login THEN a.mode & 256
+                           WHEN a.group_name IN mine THEN a.mode & 32 ELSE a.mode & 4 END)
+    OR EXISTS (SELECT 1 FROM job_blobs b JOIN jobs j ON j.id = b.job_id JOIN apps a ON a.id = j.app_id
+               WHERE b.sha256 = :sha256
+                 AND CASE WHEN j.owner = :login THEN j.mode & 256
+                          WHEN j.owner_group IN mine THEN j.mode & a.mode & 32 ELSE j.mode & a.mode & 4 END
+                 AND (j.owner = :login
+                      OR CASE WHEN a.owner = :login THEN a.mode & 256
+                              WHEN a.group_name IN mine THEN a.mode & 32 ELSE a.mode & 4 END))
     AS allowed;
 
 -- name: blob_of_worker

@@ -5,10 +5,11 @@ Times are UTC seconds since 1970. Methods raise the classes of xwhep.common.erro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from xwhep.common.wire import App, AppSpec, Datum, DatumSpec, Job, Machine, User
+from xwhep.server.store.identity_protocol import Identity, Tokens
 from xwhep.server.store.records import (
     Account,
     Attempt,
@@ -42,9 +43,6 @@ class People(Protocol):
 
     async def enrol(self, worker: NewWorker) -> None: ...
 
-    async def worker_name(self, token_hash: str) -> tuple[str, str] | None:
-        """(id, name) of the worker with that token."""
-
     async def workers(self) -> list[WorkerRecord]: ...
 
     async def workers_seen(self, seen: Sequence[tuple[str, float, Machine]]) -> None:
@@ -69,8 +67,8 @@ class Assets(Protocol):
     async def datum(self, owner: str, name_or_id: str) -> Datum | None:
         """The owner's datum of that name, else the datum with that id, whoever owns it."""
 
-    async def data(self, owner: str) -> list[Datum]:
-        """Those of `owner`, or all when it is empty."""
+    async def data(self, owner: str, groups: Collection[str] = ()) -> list[Datum]:
+        """Those that `owner`, with its groups, may read, or all when it is empty."""
 
     async def hold_blob(self, sha256: str, holder: str) -> None: ...
 
@@ -81,7 +79,8 @@ class Assets(Protocol):
 
     async def holds_blob(self, sha256: str, holder: str) -> bool: ...
 
-    async def user_names_blob(self, sha256: str, login: str) -> bool: ...
+    async def user_names_blob(self, sha256: str, login: str, groups: Collection[str] = ()) -> bool:
+        """Whether something names the blob that the login, with its groups, may read."""
 
     async def worker_needs_blob(self, sha256: str, worker_id: str) -> bool: ...
 
@@ -153,6 +152,12 @@ class Store(Protocol):
 
     @property
     def jobs(self) -> Jobs: ...
+
+    @property
+    def identity(self) -> Identity: ...
+
+    @property
+    def tokens(self) -> Tokens: ...
 
     def on_change(self, listener: Callable[[list[Change]], None]) -> None:
         """`listener` is called on the event loop after every commit that changed jobs."""

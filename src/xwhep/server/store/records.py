@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from xwhep.common.wire import JobResult, JobSpec, LeasedDatum, Machine, Model, Needs
+from xwhep.server.store.identity_records import PUBLIC, Service
 
 REFUSED = "worker refused"  # how the reason of a result begins when the worker could not run the job
 
@@ -24,6 +25,7 @@ class Account:
     login: str
     role: str  # "admin" | "user"
     password_hash: str
+    active: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,7 @@ class SessionRecord:
     login: str
     role: str
     expires_at: float
+    groups: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,7 @@ class WorkerRecord:
     last_seen_at: float
     left_at: float
     running: tuple[tuple[str, str], ...]  # (job id, owner) of the jobs leased to it
+    service: Service = PUBLIC
     failures_in_row: int = 0
     quarantined_until: float = 0.0
     outvoted: int = 0
@@ -55,6 +59,8 @@ class NewWorker:
     name: str
     token_hash: str
     machine: Machine
+    service: Service = PUBLIC
+    join_id: str = ""  # of the join token that it came with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,9 +159,10 @@ class Expired:
 
 @dataclass(frozen=True, kw_only=True)
 class JobFilter:
-    """Which jobs to list; '' is any."""
+    """Which jobs to list; '' is any. Given an owner, those that he and his groups may read."""
 
     owner: str = ""
+    owner_groups: frozenset[str] = frozenset()
     state: str = ""
     group: str = ""
     session: str = ""

@@ -9,8 +9,10 @@ from pathlib import Path
 from xwhep.server.store.records import Change
 from xwhep.server.store.sqlite_assets import SqliteAssets
 from xwhep.server.store.sqlite_database import Database
+from xwhep.server.store.sqlite_identity import SqliteIdentity
 from xwhep.server.store.sqlite_jobs import SqliteJobs
 from xwhep.server.store.sqlite_people import SqlitePeople
+from xwhep.server.store.sqlite_tokens import SqliteTokens
 
 
 class SqliteStore:
@@ -21,6 +23,8 @@ class SqliteStore:
         self.people = SqlitePeople(self._database)
         self.assets = SqliteAssets(self._database)
         self.jobs = SqliteJobs(self._database)
+        self.identity = SqliteIdentity(self._database)
+        self.tokens = SqliteTokens(self._database)
 
     def on_change(self, listener: Callable[[list[Change]], None]) -> None:
         self._database.on_change(listener)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -21,6 +22,8 @@ def _app(row: sqlite3.Row) -> App:
         shared=row["shared"],
         binaries=msgspec.json.decode(row["binaries"], type=list[Binary]),
         created_at=row["created_at"],
+        mode=row["mode"],
+        group=row["group_name"],
     )
 
 
@@ -61,19 +64,11 @@ def _add_datum(tx: Tx, owner: str, spec: DatumSpec) -> Datum:
         if row["sha256"] != spec.sha256:
             raise Conflict(f"you have a datum {spec.name} with other content", "choose another name")
         return _datum(row)
-    datum = Datum(
-        id=secrets.token_hex(8), owner=owner, name=spec.name, sha256=spec.sha256, size=spec.size, created_at=tx.now
-    )
-    tx.run(
-        "datum_add",
-        id=datum.id,
-        owner=owner,
-        name=datum.name,
-        sha256=datum.sha256,
-        size=datum.size,
-        now=datum.created_at,
-    )
-    return datum
+    fields = {"name": spec.name, "sha256": spec.sha256, "size": spec.size}
+    tx.run("datum_add", id=secrets.token_hex(8), owner=owner, now=tx.now, **fields)
+    made = tx.one("datum_by_name", owner=owner, name=spec.name)
+    assert made is not None  # noqa: S101 - written above, in this transaction
+    return _datum(made)
 
 
 def _find_datum(tx: Tx, owner: str, name_or_id: str) -> Datum | None:
@@ -109,8 +104,9 @@ class SqliteAssets:
     async def datum(self, owner: str, name_or_id: str) -> Datum | None:
         return self._db.read(lambda tx: _find_datum(tx, owner, name_or_id))
 
-    async def data(self, owner: str) -> list[Datum]:
-        return await self._db.scan(lambda tx: [_datum(row) for row in tx.all("datum_list", owner=owner)])
+    async def data(self, owner: str, groups: Collection[str] = ()) -> list[Datum]:
+        params = {"owner": owner, "groups": json.dumps(list(groups))}
+        return await self._db.scan(lambda tx: [_datum(row) for row in tx.all("datum_list", **params)])
 
     async def hold_blob(self, sha256: str, holder: str) -> None:
         await self._db.write(lambda tx: tx.run("blob_hold", sha256=sha256, holder=holder, now=tx.now))
@@ -124,8 +120,9 @@ class SqliteAssets:
     async def holds_blob(self, sha256: str, holder: str) -> bool:
         return self._db.read(lambda tx: tx.one("blob_held", sha256=sha256, holder=holder)) is not None
 
-    async def user_names_blob(self, sha256: str, login: str) -> bool:
-        row = self._db.read(lambda tx: tx.one("blob_of_user", sha256=sha256, login=login))
+    async def user_names_blob(self, sha256: str, login: str, groups: Collection[str] = ()) -> bool:
+        params = {"sha256": sha256, "login": login, "groups": json.dumps(list(groups))}
+        row = self._db.read(lambda tx: tx.one("blob_of_user", **params))
         return row is not None and bool(row["allowed"])
 
     async def worker_needs_blob(self, sha256: str, worker_id: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import msgspec
@@ -76,6 +77,7 @@ class SqliteJobs:
     async def jobs(self, wanted: JobFilter) -> list[Job]:
         params = {
             "owner": wanted.owner,
+            "groups": json.dumps(sorted(wanted.owner_groups)),
             "state": wanted.state,
             "job_group": wanted.group,
             "session": wanted.session,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ import msgspec
 
 from xwhep.common.errors import Conflict
 from xwhep.common.wire import Machine, User
+from xwhep.server.store.identity_records import Service
 from xwhep.server.store.records import Account, Attempt, NewWorker, SessionRecord, WorkerRecord
 from xwhep.server.store.sqlite_database import Database, Tx
 from xwhep.server.store.sqlite_leases import hand_back
@@ -23,24 +25,42 @@ def add_user(tx: Tx, account: Account) -> None:
 
 
 def list_users(tx: Tx) -> list[User]:
-    return [User(login=row["login"], role=row["role"]) for row in tx.all("user_list")]
+    return [user_of_row(row) for row in tx.all("user_list")]
+
+
+def user_of_row(row: sqlite3.Row) -> User:
+    return User(login=row["login"], role=row["role"], groups=json.loads(row["groups"]), active=bool(row["active"]))
 
 
 def find_account(tx: Tx, login: str) -> Account | None:
     row = tx.one("user_get", login=login)
-    return Account(login=row["login"], role=row["role"], password_hash=row["password_hash"]) if row else None
+    if row is None:
+        return None
+    return Account(login=row["login"], role=row["role"], password_hash=row["password_hash"], active=bool(row["active"]))
 
 
 def add_session(tx: Tx, session: tuple[str, str, float]) -> None:
     """`session` is (token hash, login, when it expires)."""
     token_hash, login, expires_at = session
     tx.run("session_expire", now=tx.now)
-    tx.run("session_add", token_hash=token_hash, login=login, expires_at=expires_at)
+    session_id = secrets.token_hex(8)
+    tx.run("session_add", token_hash=token_hash, login=login, expires_at=expires_at, id=session_id, now=tx.now)
 
 
 def _enrol(tx: Tx, worker: NewWorker) -> None:
     machine = msgspec.json.encode(worker.machine).decode()
-    tx.run("worker_add", id=worker.id, name=worker.name, token_hash=worker.token_hash, machine=machine, now=tx.now)
+    service = worker.service
+    fields = {"visibility": service.visibility, "group": service.group, "owner": service.owner}
+    tx.run(
+        "worker_add",
+        id=worker.id,
+        name=worker.name,
+        token_hash=worker.token_hash,
+        machine=machine,
+        now=tx.now,
+        **fields,
+    )
+    tx.run("join_used", id=worker.join_id, now=tx.now)
 
 
 def _worker(row: sqlite3.Row) -> WorkerRecord:
@@ -50,6 +70,7 @@ def _worker(row: sqlite3.Row) -> WorkerRecord:
         machine=msgspec.json.decode(row["machine"], type=Machine),
         last_seen_at=row["last_seen_at"],
         left_at=row["left_at"],
+        service=Service(visibility=row["visibility"], group=row["group_name"], owner=row["owner"]),
         running=tuple((job_id, owner) for job_id, owner in json.loads(row["running"])),
         failures_in_row=row["failures_in_row"],
         quarantined_until=row["quarantined_until"],
@@ -86,14 +107,13 @@ class SqlitePeople:
 
     async def session(self, token_hash: str) -> SessionRecord | None:
         row = self._db.read(lambda tx: tx.one("session_get", token_hash=token_hash, now=tx.now))
-        return SessionRecord(login=row["login"], role=row["role"], expires_at=row["expires_at"]) if row else None
+        if row is None:
+            return None
+        groups = frozenset(json.loads(row["groups"]))
+        return SessionRecord(login=row["login"], role=row["role"], expires_at=row["expires_at"], groups=groups)
 
     async def enrol(self, worker: NewWorker) -> None:
         await self._db.write(lambda tx: _enrol(tx, worker))
-
-    async def worker_name(self, token_hash: str) -> tuple[str, str] | None:
-        row = self._db.read(lambda tx: tx.one("worker_by_token", token_hash=token_hash))
-        return (row["id"], row["name"]) if row else None
 
     async def workers(self) -> list[WorkerRecord]:
         return await self._db.scan(lambda tx: [_worker(row) for row in tx.all("worker_list")])

@@ -44,6 +44,8 @@ def job_of(row: sqlite3.Row) -> Job:
         ended_at=row["ended_at"],
         result=result_decoder.decode(row["result"]) if row["result"] else None,
         reason=row["reason"],
+        mode=row["mode"],
+        owner_group=row["owner_group"],
         waits=_waits(row),
         not_before=row["not_before"],
     )
