@@ -58,7 +58,8 @@ class Commit:
     """A resolved commit of a source, before anything is exported.
 
     `sha` is what was asked for. `shipped_sha` and `epoch` (UTC seconds) are those of the last commit that touched what
-    ships, `content` is a digest of what ships alone, `tag` the version tag that covers it (may be empty).
+    ships, `content` is a digest of what ships alone, `tag` the version tag that covers it (may be empty). `released`:
+    it is a published archive with its own version; `repository` is then the archive, both hashes are its sha256.
     """
 
     repository: Path
@@ -70,9 +71,12 @@ class Commit:
     tag: str = ""
     dirty: bool = False
     shallow: bool = False
+    released: bool = False
 
     def version(self, base: str) -> str:
         """The tag's version, else `base`~gitDATE.TIME+HASH: sorts before `base` itself, after older commits."""
+        if self.released:
+            return base
         if self.tag:
             return self.tag.removeprefix("v")
         stamp = datetime.fromtimestamp(self.epoch, UTC).strftime("%Y%m%d.%H%M")

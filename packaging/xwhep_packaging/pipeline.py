@@ -18,12 +18,15 @@ from pathlib import Path
 from xwhep_packaging import command, engines
 from xwhep_packaging.artefacts import Commit, Output
 from xwhep_packaging.command import Command
-from xwhep_packaging.errors import BakeError, PipelineError
+from xwhep_packaging.definitions import DebianSource, StdebSource, own_packages
+from xwhep_packaging.errors import BakeError, PipelineError, SourceError
 from xwhep_packaging.settings import Settings
-from xwhep_packaging.stages import base, debs, images, network_test, source
+from xwhep_packaging.stages import base, images, network_test, sdist, source
+from xwhep_packaging.stages.debs import build, control, lint
 from xwhep_packaging.store import Draft, Recipe, Store
 
 TOOLS = ("mmdebstrap", "buildah")
+CHROOT = "base:chroot"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +96,27 @@ class Pipeline:
     def commit(self, name: str) -> Commit:
         """The commit of source `name`; resolved once a run: a commit made meanwhile changes nothing half-way."""
         if name not in self._commits:
-            self._commits[name] = source.resolve(self.settings, self.store, name)
+            definition = self.settings.sources[name]
+            stage = sdist if isinstance(definition, StdebSource) and definition.sdist else source
+            self._commits[name] = stage.resolve(self.settings, self.store, name)
         return self._commits[name]
 
     def _all_steps(self) -> list[Step]:
         roots = [self._root_step("chroot"), self._root_step("rootfs")]
         sources = [step for name in self.settings.sources for step in self._source_steps(name)]
+        extras = [self._extra_step(name) for name, image in self.settings.images.items() if image.packages]
         roles = [self._image_step(name) for name in self.settings.images]
-        return [*sources, *roots, self._base_image_step(), *roles, self._network_step()]
+        return [*sources, *roots, *extras, self._base_image_step(), *roles, self._network_step()]
+
+    def _extra_step(self, name: str) -> Step:
+        wanted = self.settings.images[name].packages
+        return Step(
+            name=f"base:packages-{name}",
+            doc=f"the Debian packages that the {name} image has beside the base",
+            needs=("base:rootfs",),
+            recipe=lambda: base.extra_recipe(name, self.recipe("base:rootfs").key, wanted, self.tools),
+            maker=lambda draft: base.make_extra(self.settings, self.output("base:rootfs"), wanted, draft),
+        )
 
     def _root_step(self, kind: str) -> Step:
         return Step(
@@ -123,51 +139,123 @@ class Pipeline:
 
     def _source_steps(self, name: str) -> list[Step]:
         definition = self.settings.sources[name]
-        exported, built, root = f"source:{name}", f"debs:{name}", "base:chroot"
+        exported, built, root = f"source:{name}", f"debs:{name}", self._chroot_of(name)
+        archive = isinstance(definition, StdebSource) and definition.sdist
+
+        def source_recipe() -> Recipe:
+            commit = self.commit(name)
+            return sdist.recipe(name, commit) if archive else source.recipe(name, definition, commit)
 
         def make_source(draft: Draft) -> None:
-            source.make_source(self.store, self.commit(name), definition, draft)
-
-        def make_debs(draft: Draft) -> None:
-            inputs = {"source": self.output(exported), "chroot": self.output(root)}
-            debs.make_debs(self.settings, self.commit(name), inputs, draft)
+            if archive:
+                sdist.make_source(self.commit(name), draft)
+            else:
+                source.make_source(self.store, self.commit(name), definition, draft)
 
         steps = [
             Step(
                 name=exported,
                 doc=f"export what ships of {name}",
                 needs=(),
-                recipe=lambda: source.recipe(name, definition, self.commit(name)),
+                recipe=source_recipe,
                 maker=make_source,
             ),
+            *([] if root == CHROOT else [self._own_chroot_step(name)]),
             Step(
                 name=built,
                 doc=f"build the .debs of {name}",
                 needs=(exported, root),
-                recipe=lambda: debs.recipe(name, definition, self._keys(exported, root)),
-                maker=make_debs,
+                recipe=lambda: self._debs_recipe(name),
+                maker=lambda draft: self._make_debs(name, draft),
             ),
         ]
         return [*steps, self._lint_step(name)] if definition.lint else steps
 
+    def _debs_recipe(self, name: str) -> Recipe:
+        overlay = self._overlay(name)
+        upstream = self._keys(f"source:{name}", self._chroot_of(name))
+        if overlay:
+            upstream |= {"overlay": overlay.content, "overlay epoch": str(overlay.epoch)}
+        return build.recipe(name, self.settings.sources[name], self.settings.product.maintainer, upstream)
+
+    def _make_debs(self, name: str, draft: Draft) -> None:
+        overlay, tarball = self._overlay(name), draft.folder / "overlay.tar"
+        definition = self.settings.sources[name]
+        if overlay and isinstance(definition, StdebSource):
+            argv = source.export_command(overlay, [definition.overlay], tarball)
+            command.run(Command(argv=argv, error=SourceError, log=draft.log))
+        inputs = build.Inputs(
+            source=self.output(f"source:{name}"),
+            chroot=self.output(self._chroot_of(name)),
+            overlay=tarball if overlay else None,
+            overlay_epoch=overlay.epoch if overlay else 0,
+        )
+        build.make_debs(self.settings, self.commit(name), inputs, draft)
+        tarball.unlink(missing_ok=True)
+
+    def _overlay(self, name: str) -> Commit | None:
+        definition = self.settings.sources[name]
+        if not isinstance(definition, StdebSource) or not definition.overlay:
+            return None
+        return self._folder(definition.overlay)
+
+    def _chroot_of(self, name: str) -> str:
+        """The step that makes the root file system in which a source is built: its own when it may need more."""
+        definition = self.settings.sources[name]
+        enough = set(own_packages(definition)) <= set(self.settings.chroot.packages)
+        return CHROOT if enough and not isinstance(definition, DebianSource) else f"{CHROOT}-{name}"
+
+    def _own_chroot_step(self, name: str) -> Step:
+        def recipe() -> Recipe:
+            more = self._additions(name)
+            shared = self.recipe(CHROOT)
+            return base.derived_recipe(shared.key, more, self.tools) if more.any else shared
+
+        return Step(
+            name=f"{CHROOT}-{name}",
+            doc=f"the one that builds of {name} run in: the shared one and what its Build-Depends name besides",
+            needs=(CHROOT,),
+            recipe=recipe,
+            maker=lambda draft: base.make_derived(self.settings, self.output(CHROOT), self._additions(name), draft),
+        )
+
+    def _additions(self, name: str) -> base.Additions:
+        """What the chroot of a source needs beyond the shared one."""
+        definition = self.settings.sources[name]
+        present = {*self.settings.chroot.packages, *own_packages(definition)}
+        clauses: list[str] = []
+        if isinstance(definition, DebianSource):
+            path = "/".join(part for part in (definition.subfolder.strip("/"), "debian/control") if part)
+            text = source.read_file(self.commit(name), path)
+            conditions = control.Conditions(
+                architecture=self.settings.suite.architecture, profiles=frozenset(definition.profiles)
+            )
+            clauses = control.beyond(
+                control.all_build_dependencies(text, conditions, f"debian/control of {name!r}"), present
+            )
+        packages = sorted(set(own_packages(definition)) - set(self.settings.chroot.packages))
+        return base.Additions(packages=tuple(packages), clauses=tuple(clauses))
+
     def _lint_step(self, name: str) -> Step:
-        built, root = f"debs:{name}", "base:chroot"
+        built = f"debs:{name}"
         return Step(
             name=f"lint:{name}",
             doc=f"check the packages of {name} with lintian",
-            needs=(built, root),
-            recipe=lambda: debs.lint_recipe(name, self.recipe(built).key, self.recipe(root).key),
-            maker=lambda draft: debs.make_lint({"debs": self.output(built), "chroot": self.output(root)}, draft),
+            needs=(built, CHROOT),
+            recipe=lambda: lint.recipe(name, self._keys(built, CHROOT), build.code()),
+            maker=lambda draft: lint.make_lint({"debs": self.output(built), "chroot": self.output(CHROOT)}, draft),
         )
 
     def _image_step(self, name: str) -> Step:
         own_sources = list(self.settings.images[name].debs)
         built = [f"debs:{source_name}" for source_name in own_sources]
 
+        extra = [f"base:packages-{name}"] if self.settings.images[name].packages else []
+
         def upstream() -> dict[str, str]:
             folder = self._image_folder(name)
-            own = {"folder": folder.content, "epoch": str(self._image_epoch(name))}
-            return {**own, **self._keys("base:image", *built)}
+            own = {"folder": folder.content if folder else "", "epoch": str(self._image_epoch(name))}
+            return {**own, **self._keys("base:image", *extra, *built)}
 
         def make(draft: Draft) -> None:
             inputs = images.ImageInputs(
@@ -177,6 +265,7 @@ class Pipeline:
                 epoch=self._image_epoch(name),
                 revision=self.commit(own_sources[0]).shipped_sha,
                 origin=self.commit(own_sources[0]).origin,
+                extra=self.output(extra[0]) if extra else None,
             )
             images.make_image(self.settings, name, inputs, draft)
             image = draft.facts
@@ -185,7 +274,7 @@ class Pipeline:
         return Step(
             name=f"images:{name}",
             doc=f"bake the {name} image",
-            needs=("base:image", *built),
+            needs=("base:image", *extra, *built),
             recipe=lambda: images.recipe(self.settings, name, upstream()),
             maker=make,
             present=lambda output: self.engine.has_image(output.manifest.facts["digest"]),
@@ -206,20 +295,31 @@ class Pipeline:
     def _keys(self, *names: str) -> dict[str, str]:
         return {name: self.recipe(name).key for name in names}
 
-    def _image_folder(self, name: str) -> Commit:
+    def _image_folder(self, name: str) -> Commit | None:
         """The image's folder as a source of its own: what is baked is what is committed, not what lies about."""
-        key = f"image {name}"
+        folder = self.settings.images[name].folder
+        return self._folder(folder) if folder else None
+
+    def _folder(self, path: str) -> Commit:
+        """The last commit of a folder of the pipeline file's repository."""
+        key = f"folder {path}"
         if key not in self._commits:
-            self._commits[key] = source.resolve_folder(self.settings, self.settings.images[name].folder)
+            self._commits[key] = source.resolve_folder(self.settings, path)
         return self._commits[key]
 
     def _image_epoch(self, name: str) -> int:
         """The latest time of all that goes in (decision 4)."""
-        commits = [self.commit(source_name) for source_name in self.settings.images[name].debs]
-        return max(commit.epoch for commit in [self._image_folder(name), *commits])
+        sources = self.settings.images[name].debs
+        commits = [self.commit(source_name) for source_name in sources]
+        folders = [self._image_folder(name), *(self._overlay(source_name) for source_name in sources)]
+        return max(commit.epoch for commit in [*commits, *folders] if commit)
 
-    def _export_folder(self, name: str, draft: Draft) -> Path:
+    def _export_folder(self, name: str, draft: Draft) -> Path | None:
+        """A tar of the image's folder as committed; None when it has none."""
+        folder = self._image_folder(name)
+        if folder is None:
+            return None
         tarball = draft.folder / "context.tar"
-        argv = source.export_command(self._image_folder(name), [self.settings.images[name].folder], tarball)
+        argv = source.export_command(folder, [self.settings.images[name].folder], tarball)
         command.run(Command(argv=argv, error=BakeError, log=draft.log))
         return tarball

@@ -20,10 +20,21 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from xwhep_packaging.definitions import (
+    BUILDERS,
+    AnySource,
+    DebianPackage,
+    HealthCheck,
+    Image,
+    Name,
+    Section,
+    Service,
+    StdebSource,
+)
 from xwhep_packaging.errors import SettingsError
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.+-]*\Z", max_length=64)]
-DebianPackage = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9+.-]+\Z")]
+MAIN_FILE = "packaging/pipeline.toml"
+MAIN_STORE = "_build"
 
 # Environment variable -> the setting it overrides.
 OVERRIDES = {
@@ -37,10 +48,6 @@ OVERRIDES = {
 PathPattern = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._+*?@-]+)+\Z")]
 
 
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every table of the pipeline file: an unknown key is an error."""
-
-
 class Product(Section, frozen=True, kw_only=True):
     """What is built. `name` begins the image names; `maintainer` signs packages that have none of their own."""
 
@@ -49,9 +56,10 @@ class Product(Section, frozen=True, kw_only=True):
 
 
 class Store(Section, frozen=True, kw_only=True):
-    """Where everything made is kept, relative to the pipeline file's repository."""
+    """Where everything made is kept, relative to the pipeline file's repository. Empty: _build for that repository's
+    packaging/pipeline.toml, _build/products/NAME for any other."""
 
-    folder: str = "_build"
+    folder: str = ""
 
 
 class Suite(Section, frozen=True, kw_only=True):
@@ -83,29 +91,6 @@ class RootFs(Section, frozen=True, kw_only=True):
     remove: list[PathPattern] = []
 
 
-class Source(Section, frozen=True, kw_only=True):
-    """One tree to package. `ships` names the paths whose last commit gives version and time; empty: the whole tree."""
-
-    builder: Literal["debian"]
-    location: str = "."
-    ref: str = "HEAD"
-    subfolder: str = ""
-    ships: list[str] = []
-    build_packages: list[DebianPackage] = []
-    lint: bool = True
-
-
-class Image(Section, frozen=True, kw_only=True):
-    """One image: a folder with a Containerfile, the .debs installed in it, and its second, dated name.
-
-    `debs` maps a source to those of its packages that go in; the first source gives the image its version.
-    """
-
-    folder: str
-    debs: dict[Name, list[DebianPackage]]
-    dated_name: Name
-
-
 class NetworkTest(Section, frozen=True, kw_only=True):
     """The folder of pytest files that link the containers."""
 
@@ -119,7 +104,7 @@ class Settings(Section, frozen=True, kw_only=True):
     product: Product
     chroot: RootFs
     base: RootFs
-    sources: dict[Name, Source]
+    sources: dict[Name, AnySource]
     images: dict[Name, Image]
     suite: Suite = Suite()
     engine: Engine = Engine()
@@ -134,7 +119,10 @@ class Settings(Section, frozen=True, kw_only=True):
 
     @property
     def store_folder(self) -> Path:
-        return self.root_folder / self.store.folder
+        if self.store.folder:
+            return self.root_folder / self.store.folder
+        main = Path(self.file).absolute() == self.root_folder / MAIN_FILE
+        return self.root_folder / (MAIN_STORE if main else f"{MAIN_STORE}/products/{self.product.name}")
 
     @property
     def docker_host(self) -> str:
@@ -160,7 +148,7 @@ def load(file: Path, environ: Mapping[str, str] | None = None) -> Settings:
     try:
         settings = msgspec.convert(table, Settings)
     except msgspec.ValidationError as exc:
-        raise _explained(file, str(exc)) from exc
+        raise _explained(file, str(exc), table) from exc
     _check_references(file, settings)
     return settings
 
@@ -194,35 +182,90 @@ def _override(table: dict[str, Any], section: str, key: str, value: str) -> None
         inner[key] = value
 
 
-def _explained(file: Path, message: str) -> SettingsError:
+def _explained(file: Path, message: str, table: dict[str, Any]) -> SettingsError:
     found = re.search(r"unknown field `(.*?)`(?: - at `\$\.?(.*?)`)?$", message)
     if not found:
-        return SettingsError(f"{file}: {message.replace('`$.', '`')}", next_step="docs/settings.md lists every setting")
-    key, place = found.group(1), found.group(2) or ""
-    near = difflib.get_close_matches(key, sorted(_known_keys()), n=1)
+        hint = f"builder is one of {', '.join(_builder_keys())}" if "builder" in message else ""
+        place = message.replace("`$.", "`")
+        return SettingsError(f"{file}: {place}", next_step=hint or "docs/settings.md lists every setting")
+    key, place = found.group(1), _named(found.group(2) or "", found.group(1), table)
     where = f"[{place}] " if place else ""
-    return SettingsError(
-        f"{file}: {where}has no setting {key!r}",
-        next_step=f"did you mean {near[0]!r}?" if near else "docs/settings.md lists every setting",
-    )
+    return SettingsError(f"{file}: {where}has no setting {key!r}", next_step=_suggestion(key, place))
+
+
+def _named(place: str, key: str, table: dict[str, Any]) -> str:
+    """msgspec calls a member of a table of tables `sources[...]`; the one that holds the key is meant."""
+    section, dots, rest = place.partition("[...]")
+    inner = table.get(section)
+    if not dots or not isinstance(inner, dict):
+        return place
+    holders = [name for name, value in inner.items() if isinstance(value, dict) and (rest or key in value)]
+    return f"{section}.{holders[0]}{rest}" if holders else place
+
+
+def _builder_keys() -> dict[str, set[str]]:
+    """The settings that only some builders have, by builder."""
+    fields = {str(form.__struct_config__.tag): set(form.__struct_fields__) for form in BUILDERS}
+    common = set.intersection(*fields.values())
+    return {builder: names - common for builder, names in fields.items()}
+
+
+def _suggestion(key: str, place: str) -> str:
+    owners = [builder for builder, names in _builder_keys().items() if key in names]
+    if place.startswith("sources.") and owners:
+        return f"it belongs to builder = {' or '.join(repr(owner) for owner in owners)}"
+    near = difflib.get_close_matches(key, sorted(_known_keys()), n=1)
+    return f"did you mean {near[0]!r}?" if near else "docs/settings.md lists every setting"
 
 
 def _known_keys() -> set[str]:
-    sections = (Settings, Product, Store, Suite, Engine, RootFs, Source, Image, NetworkTest)
-    return {name for section in sections for name in section.__struct_fields__} - {"root", "file"}
+    sections: tuple[type[Section], ...] = (
+        Settings,
+        Product,
+        Store,
+        Suite,
+        Engine,
+        RootFs,
+        *BUILDERS,
+        Service,
+        Image,
+        HealthCheck,
+        NetworkTest,
+    )
+    return {"builder", *(name for section in sections for name in section.__struct_fields__)} - {"root", "file"}
 
 
 def _check_references(file: Path, settings: Settings) -> None:
     if not settings.sources or not settings.images:
         raise SettingsError(f"{file}: needs at least one [sources.NAME] and one [images.NAME]")
+    for name, source in settings.sources.items():
+        if isinstance(source, StdebSource):
+            _check_sdist(file, name, source)
     for name, image in settings.images.items():
         _check_sources(file, settings, name, image)
-        folder = settings.root_folder / image.folder
-        if not os.path.isfile(folder / "Containerfile"):  # noqa: PTH113 - pathlib's raises where a name is too long
+        _check_containerfile(file, settings, name, image)
+
+
+def _check_containerfile(file: Path, settings: Settings, name: str, image: Image) -> None:
+    """A folder with a Containerfile, or settings that make one; both at once would contradict each other."""
+    if image.folder and image.described:
+        raise SettingsError(
+            f"{file}: [images.{name}] has both a folder and {', '.join(image.described)}",
+            next_step="say them in the folder's Containerfile, or remove `folder`",
+        )
+    if not image.folder:
+        if not image.entrypoint and not image.command:
             raise SettingsError(
-                f"{file}: [images.{name}] folder {image.folder!r} holds no Containerfile",
-                next_step="correct the folder, or write the Containerfile",
+                f"{file}: [images.{name}] says neither folder nor entrypoint",
+                next_step="name a folder with a Containerfile, or describe the image: entrypoint, user, ports ...",
             )
+        return
+    folder = settings.root_folder / image.folder
+    if not os.path.isfile(folder / "Containerfile"):  # noqa: PTH113 - pathlib's raises where a name is too long
+        raise SettingsError(
+            f"{file}: [images.{name}] folder {image.folder!r} holds no Containerfile",
+            next_step="correct the folder, or write the Containerfile",
+        )
 
 
 def _check_sources(file: Path, settings: Settings, name: str, image: Image) -> None:
@@ -235,3 +278,12 @@ def _check_sources(file: Path, settings: Settings, name: str, image: Image) -> N
                 f"{file}: [images.{name}] takes packages of {source!r}, which is no source",
                 next_step=f"did you mean {near[0]!r}?" if near else f"add [sources.{source}]",
             )
+
+
+def _check_sdist(file: Path, name: str, source: StdebSource) -> None:
+    if bool(source.sdist) == bool(source.sha256):
+        return
+    raise SettingsError(
+        f"{file}: [sources.{name}] has {'sdist' if source.sdist else 'sha256'} alone; they go together",
+        next_step="sha256sum FILE gives the hash of an sdist that you trust",
+    )

@@ -7,14 +7,17 @@ apt's own configuration ──> mirrors ──┐
 
 from __future__ import annotations
 
+import hashlib
 import re
+import shlex
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from xwhep_packaging import command
-from xwhep_packaging.artefacts import sha256_file
+from xwhep_packaging.artefacts import Output, sha256_file
 from xwhep_packaging.command import Command
 from xwhep_packaging.errors import BaseError, NetworkError, SettingsError
 from xwhep_packaging.settings import RootFs, Settings
@@ -25,6 +28,7 @@ STAGE = "base"
 TARBALL = "root.tar"
 PACKAGES = "packages.tsv"
 KINDS = ("chroot", "base")
+METAPACKAGE = "pipeline-build-dependencies"
 APT_SOURCES = Path("/etc/apt")
 TMPFS = Path("/dev/shm")  # noqa: S108 - memory, checked for room, and a private folder is made in it
 TMPFS_NEEDED_BYTES = 2 * 1024**3
@@ -172,6 +176,160 @@ def make_base(settings: Settings, kind: str, draft: Draft) -> None:
     installed = _installed_packages(tarball)
     (draft.folder / PACKAGES).write_text("".join(f"{row}\n" for row in installed))
     draft.facts.update({"kind": kind, "packages": len(installed), "epoch": FIXED_EPOCH, "size": tarball.stat().st_size})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Additions:
+    """What a derived chroot has beyond the shared one: packages by name, and dependency clauses for apt to satisfy."""
+
+    packages: tuple[str, ...] = ()
+    clauses: tuple[str, ...] = ()
+
+    @property
+    def any(self) -> bool:
+        return bool(self.packages or self.clauses)
+
+
+def derived_recipe(shared_key: str, more: Additions, tools: dict[str, str]) -> Recipe:
+    """What decides a chroot that stands on the shared one; sources that need the same share it."""
+    digest = hashlib.sha256(repr(more).encode()).hexdigest()
+    return Recipe(
+        stage=STAGE,
+        name=f"chroot-{digest[:8]}",
+        inputs={
+            "shared chroot": shared_key,
+            "packages": " ".join(more.packages),
+            "build dependencies": ", ".join(more.clauses),
+            "mmdebstrap": tools["mmdebstrap"],
+            "code": sha256_file(Path(__file__)),
+        },
+    )
+
+
+def derived_command(settings: Settings, shared: Path, repository: Path, tarball: Path) -> list[str]:
+    """Install the metapackage into the shared root. Only mmdebstrap itself calls apt: one called from a hook without
+    the right options would install into this machine."""
+    return [
+        "mmdebstrap",
+        "--variant=custom",
+        f"--architectures={settings.suite.architecture}",
+        f"--include={METAPACKAGE}",
+        f'--setup-hook=tar -C "$1" -xf {shlex.quote(str(shared))}',
+        f"--customize-hook=rm -rf {_below_root(RESIDUE)}",
+        f"--customize-hook=: | tee {_below_root(EMPTIED)} && chmod 644 {_below_root(EMPTIED)}",
+        settings.suite.name,
+        str(tarball),
+        *apt_lines(settings),
+        f"deb [trusted=yes] copy:{repository} ./",
+    ]
+
+
+def extra_recipe(name: str, rootfs_key: str, packages: list[str], tools: dict[str, str]) -> Recipe:
+    """What decides the packages of one image beside the base."""
+    inputs = {"rootfs": rootfs_key, "packages": " ".join(packages), "mmdebstrap": tools["mmdebstrap"]}
+    return Recipe(stage=STAGE, name=f"packages-{name}", inputs={**inputs, "code": sha256_file(Path(__file__))})
+
+
+def extra_command(settings: Settings, rootfs: Path, packages: list[str], folder: Path) -> list[str]:
+    """Install the packages into a copy of the base that is thrown away, and keep the .debs that it took."""
+    return [
+        "mmdebstrap",
+        "--variant=custom",
+        "--format=null",
+        f"--architectures={settings.suite.architecture}",
+        f"--include={','.join(packages)}",
+        f'--setup-hook=tar -C "$1" -xf {shlex.quote(str(rootfs))}',
+        "--skip=essential/unlink,download/empty,cleanup/apt/cache",
+        f"--customize-hook=sync-out /var/cache/apt/archives {shlex.quote(str(folder))}",
+        settings.suite.name,
+        "-",
+        *apt_lines(settings),
+    ]
+
+
+def make_extra(settings: Settings, rootfs: Output, packages: list[str], draft: Draft) -> None:
+    """Put the .debs of `packages`, and of what they need and the base lacks, into the draft.
+
+    Raises:
+        NetworkError: a mirror does not answer.
+        BaseError: the suite has no such package.
+    """
+    with temporary_folder("base", _roomy_place()) as folder:
+        folder.chmod(0o755)
+        taken = folder / "taken"
+        taken.mkdir()
+        argv = extra_command(settings, rootfs.path(TARBALL), packages, taken)
+        environment = {"TMPDIR": str(folder), "SOURCE_DATE_EPOCH": str(FIXED_EPOCH)}
+        made = command.run(Command(argv=argv, env=environment, log=draft.log), check=False)
+        if made.returncode != 0:
+            raise _explained("image's", made.stdout, draft.log)
+        found = sorted(taken.glob("*.deb"))
+        for deb in found:
+            shutil.copyfile(deb, draft.folder / deb.name)
+    draft.facts.update({"packages": [deb.name for deb in found]})
+
+
+def metapackage_control(more: Additions) -> str:
+    """A package that depends on all of it, so that apt itself resolves versions and alternatives."""
+    return (
+        f"Package: {METAPACKAGE}\nVersion: 1\nArchitecture: all\nMaintainer: pipeline <pipeline@localhost>\n"
+        f"Depends: {', '.join([*more.packages, *more.clauses])}\nDescription: what one source needs to be built\n"
+    )
+
+
+def make_derived(settings: Settings, shared: Output, more: Additions, draft: Draft) -> None:
+    """Make root.tar and packages.tsv from the shared root and `more`.
+
+    Raises:
+        NetworkError: a mirror does not answer.
+        BaseError: the suite cannot satisfy what is asked for.
+    """
+    tarball = draft.folder / TARBALL
+    with temporary_folder("base", _roomy_place()) as folder:
+        folder.chmod(0o755)
+        repository = folder / "metapackage"
+        _write_repository(repository, metapackage_control(more), draft.log)
+        made = command.run(
+            Command(
+                argv=derived_command(settings, shared.path(TARBALL), repository, tarball),
+                env={"TMPDIR": str(folder), "SOURCE_DATE_EPOCH": str(FIXED_EPOCH)},
+                log=draft.log,
+            ),
+            check=False,
+        )
+    if made.returncode != 0:
+        raise _unsatisfied(made.stdout, draft) or _explained("chroot", made.stdout, draft.log)
+    installed = _installed_packages(tarball)
+    (draft.folder / PACKAGES).write_text("".join(f"{row}\n" for row in installed))
+    draft.facts.update({"kind": "chroot", "packages": len(installed), "epoch": FIXED_EPOCH})
+
+
+def _write_repository(folder: Path, control: str, log: Path) -> None:
+    """A flat apt repository that holds the metapackage alone."""
+    debian = folder / "tree" / "DEBIAN"
+    debian.mkdir(parents=True)
+    (debian / "control").write_text(control)
+    deb = folder / f"{METAPACKAGE}.deb"
+    command.run(
+        Command(argv=["dpkg-deb", "--root-owner-group", "--build", folder / "tree", deb], error=BaseError, log=log)
+    )
+    shutil.rmtree(folder / "tree")
+    index = f"{control}Filename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {sha256_file(deb)}\n\n"
+    (folder / "Packages").write_text(index)
+    digest = f" {hashlib.sha256(index.encode()).hexdigest()} {len(index)} Packages"
+    (folder / "Release").write_text(f"Date: Wed, 01 Jan 2025 00:00:00 +0000\nSHA256:\n{digest}\n")
+
+
+def _unsatisfied(output: str, draft: Draft) -> BaseError | None:
+    found = re.search(rf"{METAPACKAGE} : (Depends: .*(?:\n +Depends: .*)*)", output)
+    if found is None:
+        return None
+    return BaseError(
+        "the suite cannot give what the build asks for",
+        cause="\n".join(line.strip() for line in found[1].splitlines()),
+        next_step="correct Build-Depends in debian/control or build_packages in the pipeline file",
+        log=draft.log,
+    )
 
 
 def _explained(kind: str, output: str, log: Path) -> BaseError | NetworkError:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xwhep_packaging import command
+from xwhep_packaging import command, containerfile
 from xwhep_packaging.artefacts import Image, Output, dated, rfc3339, sha256_file
 from xwhep_packaging.command import Command
 from xwhep_packaging.errors import BakeError
@@ -87,6 +87,7 @@ def recipe(settings: Settings, name: str, upstream: dict[str, str]) -> Recipe:
         "product": settings.product.name,
         "debs": "; ".join(f"{source}: {' '.join(packages)}" for source, packages in image.debs.items()),
         "dated name": image.dated_name,
+        "containerfile": "" if image.folder else containerfile.render(name, image),
         "code": _code(),
         **upstream,
     }
@@ -113,7 +114,7 @@ def make_base_image(settings: Settings, rootfs: Output, draft: Draft) -> None:
 
 
 def make_image(settings: Settings, name: str, inputs: ImageInputs, draft: Draft) -> None:
-    """Bake one image from the committed folder in `inputs.context` and the .debs it names.
+    """Bake one image from the committed folder in `inputs.context`, or as described, and the .debs it names.
 
     Raises:
         BakeError: a .deb is missing, or the Containerfile fails.
@@ -121,15 +122,15 @@ def make_image(settings: Settings, name: str, inputs: ImageInputs, draft: Draft)
     image = settings.images[name]
     context = draft.folder / "context"
     context.mkdir()
-    argv = [
-        "tar",
-        "-C",
-        str(context),
-        f"--strip-components={len(Path(image.folder).parts)}",
-        "-xf",
-        str(inputs.context),
-    ]
-    command.run(Command(argv=argv, error=BakeError, log=draft.log))
+    if inputs.context:
+        strip = f"--strip-components={len(Path(image.folder).parts)}"
+        argv = ["tar", "-C", str(context), strip, "-xf", str(inputs.context)]
+        command.run(Command(argv=argv, error=BakeError, log=draft.log))
+    else:
+        rendered = containerfile.render(f"{settings.product.name}-{name}", image)
+        (context / "Containerfile").write_text(rendered, encoding="utf-8")
+    for deb in inputs.extra.matching(".deb") if inputs.extra else []:
+        shutil.copyfile(deb, context / deb.name)
     for source, packages in image.debs.items():
         for package in packages:
             deb = _deb_of(inputs.debs[source], package, name)
@@ -149,14 +150,16 @@ def make_image(settings: Settings, name: str, inputs: ImageInputs, draft: Draft)
 
 @dataclass(frozen=True, kw_only=True)
 class ImageInputs:
-    """`context` is a tar of the image's folder, `epoch` the latest time of all inputs (UTC seconds)."""
+    """`context` is a tar of the image's folder, if it has one; `epoch` the latest time of all inputs (UTC seconds);
+    `extra` holds its Debian packages that the base lacks."""
 
-    context: Path
+    context: Path | None
     debs: dict[str, Output]
     base: Output
     epoch: int
     revision: str
     origin: str
+    extra: Output | None = None
 
 
 def image_of(output: Output) -> Image:
@@ -172,8 +175,8 @@ def image_of(output: Output) -> Image:
 
 
 def _tags(settings: Settings, name: str, version: str, epoch: int) -> tuple[str, ...]:
-    image = settings.images[name]
-    return (f"{settings.product.name}-{name}:{version_tag(version)}", f"{image.dated_name}_{dated(epoch)}:latest")
+    dated_name = settings.images[name].dated_name or f"{settings.product.name}-{name}"
+    return (f"{settings.product.name}-{name}:{version_tag(version)}", f"{dated_name}_{dated(epoch)}:latest")
 
 
 def _arguments(inputs: ImageInputs, version: str) -> dict[str, str]:

@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 from xwhep_packaging import command
 from xwhep_packaging.artefacts import Commit
 from xwhep_packaging.command import Command, Result
+from xwhep_packaging.definitions import Source
 from xwhep_packaging.errors import NetworkError, SourceError
-from xwhep_packaging.settings import Settings, Source
+from xwhep_packaging.settings import Settings
 from xwhep_packaging.store import Draft, Recipe, Store
 
 STAGE = "source"
@@ -63,7 +64,7 @@ def resolve(settings: Settings, store: Store, name: str) -> Commit:
 
 def resolve_folder(settings: Settings, folder: str) -> Commit:
     """Find the last commit of a folder of the pipeline file's own repository."""
-    source = Source(builder="debian", subfolder=folder)
+    source = Source(subfolder=folder)
     repository = _checkout(settings.root_folder.absolute())
     return _commit(repository, source, f"folder {folder!r}")
 
@@ -89,6 +90,11 @@ def _commit(repository: Path, source: Source, called: str) -> Commit:
         dirty=_is_dirty(repository, paths),
         shallow=_git(repository, "rev-parse", "--is-shallow-repository").stdout.strip() == "true",
     )
+
+
+def read_file(commit: Commit, path: str) -> str:
+    """A file as of the shipped commit; empty when it is not there."""
+    return _git_quiet(commit.repository, "show", f"{commit.shipped_sha}:{path}") or ""
 
 
 def recipe(name: str, source: Source, commit: Commit) -> Recipe:

@@ -13,7 +13,6 @@ from xwhep.server.blobs import BlobFolder
 from xwhep.server.catalogue import AppCatalogue, KindCatalogue
 from xwhep.server.fleet import Fleet
 from xwhep.server.identity import token_hash
-from xwhep.server.keeper import Keeper
 from xwhep.server.outputs import OutputBoard
 from xwhep.server.pace import Pace
 from xwhep.server.reaper import Reaper, welcome_back
@@ -22,6 +21,7 @@ from xwhep.server.scheduler import ChangeListener, Dispatcher, JobWatchers
 from xwhep.server.settings import Settings
 from xwhep.server.store.identity_records import DEPLOYMENT, PUBLIC, JoinRecord
 from xwhep.server.store.protocol import Store
+from xwhep.server.upkeep import Upkeep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +83,12 @@ class Grid:
             pace=self.pace,
             retries=self.retries,
             dispatcher=self.dispatcher,
-            keeper=self.keeper(),
+            upkeep=self.upkeep(),
             clock=self.clock,
         )
 
-    def keeper(self) -> Keeper:
-        return Keeper(
+    def upkeep(self) -> Upkeep:
+        return Upkeep(
             settings=self.settings,
             store=self.store,
             blobs=self.blobs,

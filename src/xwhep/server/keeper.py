@@ -1,45 +1,72 @@
-"""Deletes what nobody needs any more: jobs after their time, and uploads that nothing names."""
+"""What the running server looks after besides leases: its certificate, and when sessions were used.
+
+    xwhep-server rotate certificate ─► a new server.pem ─► seen here within a second ─► the next handshake has it
+
+The authority stays, so workers and clients notice nothing. Connections that are open keep what they agreed on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import asyncio
+import ssl
+from dataclasses import dataclass, field
 
-from xwhep.server.blobs import BlobFolder
-from xwhep.server.catalogue import KindCatalogue
-from xwhep.server.logs import log_event
-from xwhep.server.outputs import OutputBoard
-from xwhep.server.settings import Settings
-from xwhep.server.store.protocol import Store
+from xwhep.common.errors import XwhepError
+from xwhep.server.authority import ensure_certificates
+from xwhep.server.authority_files import AuthorityFiles
+from xwhep.server.grid import Grid
+from xwhep.server.logs import log_event, log_problem
 
-AT_ONCE = 200  # jobs or blobs in one transaction
-EVERY_S = 600.0
-DAY_S = 86_400.0
-HOUR_S = 3600.0
+TICK_S = 0.5
+SAVE_EVERY_S = 5.0
+RENEW_EVERY_S = 3600.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Keeper:
-    settings: Settings
-    store: Store
-    blobs: BlobFolder
-    kinds: KindCatalogue
-    outputs: OutputBoard
-    clock: Callable[[], float]
+    """`names`: what the certificate is for."""
 
-    async def tidy(self) -> None:
-        """One round: as many transactions as it takes, so that other writes find their way in between."""
-        self.outputs.sweep()
-        await self.kinds.forget_ended(self.store)
-        if self.settings.result_days:
-            await self._expire_jobs(self.clock() - self.settings.result_days * DAY_S)
-        await self._collect_blobs(self.clock() - self.settings.unused_blob_hours * HOUR_S)
+    grid: Grid
+    context: ssl.SSLContext
+    files: AuthorityFiles
+    names: frozenset[str]
+    _loaded: tuple[int, int] = field(init=False)
+    _save_at: float = 0.0
+    _renew_at: float = 0.0
 
-    async def _expire_jobs(self, before: float) -> None:
-        while ids := await self.store.jobs.delete_old(before, AT_ONCE):
-            log_event("old jobs deleted", jobs=len(ids))
+    def __post_init__(self) -> None:
+        self._loaded = self._version()
 
-    async def _collect_blobs(self, before: float) -> None:
-        """The file goes with its last row, in the same turn of the loop: nobody can name it in between."""
-        while hashes := await self.store.assets.drop_unused_blobs(before, AT_ONCE, self.blobs.remove_unless_in_use):
-            log_event("unused blobs deleted", blobs=len(hashes))
+    async def run(self) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        self._renew_at = loop.time() + RENEW_EVERY_S
+        while True:
+            await asyncio.sleep(TICK_S)
+            try:
+                await self._tick(loop.time())
+            except (OSError, ssl.SSLError, XwhepError) as error:  # what serves now goes on; the next tick tries again
+                log_problem("looking after the certificate or the sessions failed", error=error)
+
+    async def _tick(self, now: float) -> None:
+        if now >= self._renew_at:  # a server that runs for a year renews without a restart
+            self._renew_at = now + RENEW_EVERY_S
+            await asyncio.to_thread(ensure_certificates, self.files, self.names)
+        self.reload_certificate()
+        if now >= self._save_at:
+            self._save_at = now + SAVE_EVERY_S
+            await self.grid.auth.save_used()
+
+    def reload_certificate(self) -> bool:
+        """Take a new server.pem for the connections to come; True when there was one."""
+        version = self._version()
+        if version == self._loaded:
+            return False
+        self._loaded = version  # also when it is broken: one line in the log, not two a second
+        self.context.load_cert_chain(self.files.server_pem)
+        log_event("certificate loaded", file=self.files.server_pem)
+        return True
+
+    def _version(self) -> tuple[int, int]:
+        status = self.files.server_pem.stat()
+        return status.st_ino, status.st_mtime_ns

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from xwhep.common.errors import XwhepError
 from xwhep.common.wire import FINAL_STATES
 from xwhep.server.fleet import Fleet
-from xwhep.server.keeper import EVERY_S as TIDY_EVERY_S
-from xwhep.server.keeper import Keeper
 from xwhep.server.logs import log_event, log_problem
 from xwhep.server.pace import Pace
 from xwhep.server.retries import Retries
@@ -18,6 +16,8 @@ from xwhep.server.scheduler import Dispatcher
 from xwhep.server.settings import Settings
 from xwhep.server.store.protocol import Store
 from xwhep.server.store.records import Expired
+from xwhep.server.upkeep import EVERY_S as TIDY_EVERY_S
+from xwhep.server.upkeep import Upkeep
 
 MAX_TICK_S = 1.0
 SAVE_EVERY_S = 5.0
@@ -32,7 +32,7 @@ class Reaper:
     pace: Pace
     retries: Retries
     dispatcher: Dispatcher
-    keeper: Keeper
+    upkeep: Upkeep
     clock: Callable[[], float]
     _last_tick: float = 0.0
     _last_save: float = 0.0
@@ -64,7 +64,7 @@ class Reaper:
             await self.save_fleet()
             self._last_save = now
         if now - self._last_tidy > TIDY_EVERY_S:
-            await self.keeper.tidy()
+            await self.upkeep.tidy()
             self._last_tidy = now
 
     async def _excuse(self, away_s: float) -> None:

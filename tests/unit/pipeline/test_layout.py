@@ -27,7 +27,7 @@ REGISTRY_HOSTS = re.compile(
     r"(?:py" + r"pi\.org|files\.python" + r"hosted\.org|registry\.npm" + r"js\.org|deb\.deb" + r"ian\.org|"
     r"snapshot\.deb" + r"ian\.org|security\.deb" + r"ian\.org|doc" + r"ker\.io/|gh" + r"cr\.io|qu" + r"ay\.io)",
 )
-DEVELOPER_PATHS = re.compile(r"(?<![\w.])/(?:wo" + r"rk|ho" + r"me/(?!somebody)[a-z]\w*|Us" + r"ers|tmp/d" + r"ev)/")
+DEVELOPER_PATHS = re.compile(r"(?<![\w.}])/(?:wo" + r"rk|ho" + r"me/(?!somebody)[a-z]\w*|Us" + r"ers|tmp/d" + r"ev)/")
 
 
 def tracked(*patterns: str) -> list[Path]:
@@ -191,17 +191,21 @@ def test_the_shell_guard_sees_what_it_should() -> None:
     assert [call.lineno for call in _shell_calls(ast.parse(bad))] == [1, 2]
 
 
+# Copied into the chroot and started there by the suite's Python; nothing imports it.
+INSIDE = "packaging/xwhep_packaging/stages/debs/inspect_project.py"
+
+
 def test_only_command_starts_processes_of_the_pipeline() -> None:
     """import-linter sees `import subprocess`; this sees os.fork, os.exec* and os.spawn* as well."""
     starts = re.compile(r"\bos\.(?:fork|exec\w+|spawn\w+|posix_spawn\w*|startfile)\b|\bsubprocess\.")
     found = [name_of(path) for path in modules("packaging") if starts.search(path.read_text())]
-    assert found == ["packaging/xwhep_packaging/command.py"]
+    assert [name for name in found if name != INSIDE] == ["packaging/xwhep_packaging/command.py"]
 
 
 def test_only_settings_and_command_read_the_environment() -> None:
     """settings.py reads what changes a build; command.py keeps the caller's proxy and home, engines XDG's folder."""
-    readers = {path.stem for path in modules("packaging") if re.search(r"os\.(?:environ|getenv)", path.read_text())}
-    assert readers <= {"settings", "command", "engines"}
+    readers = {name_of(path) for path in modules("packaging") if re.search(r"os\.(?:environ|getenv)", path.read_text())}
+    assert {Path(name).stem for name in readers - {INSIDE}} <= {"settings", "command", "engines"}
 
 
 # Tools
@@ -268,7 +272,7 @@ def test_nothing_names(pattern: re.Pattern[str]) -> None:
 def test_the_name_guard_sees_what_it_should() -> None:
     assert REGISTRY_HOSTS.search("https://" + "py" + "pi.org/simple")
     assert DEVELOPER_PATHS.search("see /" + "work/x")
-    assert not DEVELOPER_PATHS.search("draft.folder/work/x")
+    assert not DEVELOPER_PATHS.search("draft.folder/work/x {folder}/work/y")
 
 
 # Errors

@@ -109,7 +109,8 @@ def test_saved_only_when_something_changed(published: Pipeline) -> None:
 
 def test_steps_name_what_they_need(settings: Settings, store: Store) -> None:
     steps = Pipeline(settings, store).steps
-    assert steps["debs:grid"].needs == ("source:grid", "base:chroot")
+    assert steps["debs:grid"].needs == ("source:grid", "base:chroot-grid")
+    assert steps["base:chroot-grid"].needs == ("base:chroot",)
     assert steps["images:server"].needs == ("base:image", "debs:grid")
     assert steps["network_test"].needs == ("images:server",)
     assert all(need in steps for step in steps.values() for need in step.needs)

@@ -13,9 +13,9 @@ import pytest
 
 from repositories import FIRST_COMMIT_TIME, NewRepository, Repository
 from xwhep_packaging.artefacts import Commit
+from xwhep_packaging.definitions import DebianSource as SourceSettings
 from xwhep_packaging.errors import NetworkError, SourceError
 from xwhep_packaging.settings import Settings
-from xwhep_packaging.settings import Source as SourceSettings
 from xwhep_packaging.stages import source
 from xwhep_packaging.store import Draft, Store
 
@@ -32,7 +32,7 @@ def exported(store: Store, commit: Commit, tmp_path: Path, ships: list[str]) -> 
     folder = tmp_path / f"draft{len(list(tmp_path.iterdir()))}"
     folder.mkdir()
     draft = Draft(folder=folder, log=folder / "log")
-    source.make_source(store, commit, SourceSettings(builder="debian", ships=ships), draft)
+    source.make_source(store, commit, SourceSettings(ships=ships), draft)
     return folder / "source.tar"
 
 
@@ -363,11 +363,11 @@ def test_repository_in_a_subfolder(settings: Settings, store: Store, repository:
     repository.write("src/main.py", "print('two')\n")
     repository.commit("outer")
     assert resolved(settings, store, subfolder="inner").shipped_sha == inner
-    assert source.shipped_paths(SourceSettings(builder="debian", subfolder="inner", ships=["b", "a"])) == [
+    assert source.shipped_paths(SourceSettings(subfolder="inner", ships=["b", "a"])) == [
         "inner/a",
         "inner/b",
     ]
-    assert source.shipped_paths(SourceSettings(builder="debian")) == []
+    assert source.shipped_paths(SourceSettings()) == []
 
 
 def test_bare_repository(settings: Settings, store: Store, repository: Repository, tmp_path: Path) -> None:

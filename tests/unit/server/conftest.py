@@ -12,12 +12,15 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from server_kit import Clock, Kit, open_sqlite
 
 SOURCE = Path(__file__).parents[3] / "src"
 READY_TIMEOUT_S = 20
@@ -285,3 +288,26 @@ def in_background() -> Iterator[Callable[[Callable[[], Any]], Callable[[], Any]]
 def run() -> Callable[[Any], Any]:
     """Run a coroutine function to its end."""
     return lambda function: asyncio.run(function())
+
+
+@pytest.fixture(params=[open_sqlite], ids=["sqlite"])
+def kit(request: pytest.FixtureRequest, fast_folder: Path) -> Callable[[], AsyncIterator[Kit]]:
+    """`async with kit() as kit` opens the store of the folder; again opens it again."""
+    opener, clock = request.param, Clock()
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Kit]:
+        store = opener(fast_folder, clock)
+        fresh = not (fast_folder / "xwhep.db").exists()
+        await store.open()
+        made = Kit(store, clock)
+        if fresh:
+            await made.fill()
+        else:
+            made.app_id = (await store.assets.apps())[0].id
+        try:
+            yield made
+        finally:
+            await store.close()
+
+    return opened

@@ -53,6 +53,17 @@ def test_a_whole_chain_fails_with_its_first(scenario):
     scenario(check)
 
 
+def test_one_that_comes_after_two_of_those_that_fail_fails_once(scenario):
+    async def check(k: Kit):
+        first = await k.submit()
+        second = await k.submit(after=[first])
+        last = await k.submit(after=[first, second])
+        await k.store.jobs.cancel(first)
+        assert [await k.state(job_id) for job_id in (second, last)] == ["failed", "failed"]
+
+    scenario(check)
+
+
 def test_a_cancelled_job_takes_those_after_it_along(scenario):
     async def check(k: Kit):
         first = await k.submit()

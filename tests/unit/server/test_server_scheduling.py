@@ -279,6 +279,13 @@ class FakeJobs:
         return []
 
 
+class FakeUpkeep:
+    rounds = 0
+
+    async def tidy(self):
+        self.rounds += 1
+
+
 class FakeStore:
     def __init__(self) -> None:
         self.jobs = FakeJobs()
@@ -298,6 +305,7 @@ def reaper(catalogue, fleet, clock):
         fleet=fleet,
         pace=pace,
         retries=Retries(settings=settings, fleet=fleet, kinds=catalogue, pace=pace, clock=clock),
+        upkeep=FakeUpkeep(),
         dispatcher=Dispatcher(catalogue),
         clock=clock,
     )
@@ -343,6 +351,13 @@ def test_each_tick_wakes_for_jobs_whose_time_came_and_saves_the_fleet(reaper, ru
         assert waiting.woken.is_set()
         waiting.woken.clear()
     assert len(reaper.store.saved) == 1
+
+
+def test_the_store_is_tidied_now_and_then_not_at_every_tick(reaper, run, clock):
+    for seconds in (0, 1, 1, 700, 1):
+        clock.now += seconds
+        run(reaper.tick)
+    assert reaper.upkeep.rounds == 2
 
 
 def test_a_full_disk_does_not_end_the_reaper(reaper):

@@ -1,63 +1,23 @@
-"""The conformance suite of the store: whatever implements protocol.Store passes it."""
+"""The conformance suite of the store, jobs: whatever implements protocol.Store passes it."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
-from pathlib import Path
 
 import pytest
 
-from server_kit import HASH, MACHINE, Clock, Kit, open_sqlite, result
-from xwhep.common.errors import Conflict, DiskFull, NotFound, ServerFailed
-from xwhep.common.wire import (
-    AppSpec,
-    Binary,
-    DatumSpec,
-    JobSpec,
-    LeasedDatum,
-    Needs,
-)
-from xwhep.server.failures import StateTooNew
-from xwhep.server.store.queries import migrations
-from xwhep.server.store.records import (
-    Account,
-    Attempt,
-    Change,
-    Delivery,
-    Inputs,
-    JobFilter,
-    LossRule,
-    NewJob,
-    kind_of,
-)
-from xwhep.server.store.sqlite_database import connect, transaction, translate
+from xwhep.common.errors import Conflict, NotFound
+from xwhep.common.wire import AppSpec, DatumSpec, JobResult, JobSpec, Needs, ResultFile
+from xwhep.server.store.records import Attempt, Change, Delivery, Inputs, JobFilter, LossRule, NewJob, kind_of
+
+HASH = {letter: letter * 64 for letter in "abcdef"}
 
 
-@pytest.fixture(params=[open_sqlite], ids=["sqlite"])
-def kit(request: pytest.FixtureRequest, fast_folder: Path) -> Callable[[], AsyncIterator[Kit]]:
-    """`async with kit() as kit` opens the store of the folder; again opens it again."""
-    opener, clock = request.param, Clock()
-
-    @asynccontextmanager
-    async def opened() -> AsyncIterator[Kit]:
-        store = opener(fast_folder, clock)
-        fresh = not (fast_folder / "xwhep.db").exists()
-        await store.open()
-        made = Kit(store, clock)
-        if fresh:
-            await made.fill()
-        else:
-            made.app_id = (await store.assets.apps())[0].id
-        try:
-            yield made
-        finally:
-            await store.close()
-
-    return opened
+def result(code: int = 0, stdout: str = "b", reason: str = "") -> JobResult:
+    out = ResultFile(path="stdout", sha256=HASH[stdout], size=1)
+    return JobResult(
+        exit_code=code, stdout=out, stderr=ResultFile(path="stderr", sha256=HASH["c"], size=0), reason=reason
+    )
 
 
 def test_a_job_is_submitted_leased_and_finished(kit, run):
@@ -304,101 +264,6 @@ def test_jobs_are_listed_by_owner_state_and_limit(kit, run):
     run(scenario)
 
 
-def test_rights_to_blobs_follow_what_names_them(kit, run):
-    async def scenario():
-        async with kit() as k:
-            assets = k.store.assets
-            stdin = LeasedDatum(name="in", sha256=HASH["e"], size=1)
-            job_id = await k.submit("bob", inputs=Inputs(stdin=stdin))
-            assert await assets.user_names_blob(HASH["a"], "ann")  # its app
-            assert not await assets.user_names_blob(HASH["a"], "bob")
-            assert await assets.user_names_blob(HASH["e"], "bob")
-            assert not await assets.worker_needs_blob(HASH["e"], "w1")
-            attempt = await k.leased()
-            assert await assets.worker_needs_blob(HASH["e"], "w1")
-            assert await assets.worker_needs_blob(HASH["a"], "w1")
-            assert not await assets.worker_needs_blob(HASH["e"], "w2")
-            await k.store.jobs.finish(Delivery(attempt=attempt, result=result()))
-            assert not await assets.worker_needs_blob(HASH["e"], "w1")
-            assert await assets.user_names_blob(HASH["b"], "bob")
-            await k.store.jobs.delete(job_id)
-            assert not await assets.user_names_blob(HASH["b"], "bob")
-
-    run(scenario)
-
-
-def test_holding_a_blob_is_each_ones_own(kit, run):
-    async def scenario():
-        async with kit() as k:
-            await k.store.assets.hold_blob(HASH["a"], "user:ann")
-            await k.store.assets.hold_blob(HASH["a"], "user:ann")
-            assert await k.store.assets.holds_blob(HASH["a"], "user:ann")
-            assert not await k.store.assets.holds_blob(HASH["a"], "user:bob")
-
-    run(scenario)
-
-
-def test_an_app_keeps_its_other_binaries_and_its_owner(kit, run):
-    async def scenario():
-        async with kit() as k:
-            arm = Binary(os="linux", arch="aarch64", sha256=HASH["d"], size=2)
-            app = await k.store.assets.save_app("bob", AppSpec(name="tool", binaries=[arm]))
-            assert (app.id, app.owner, len(app.binaries)) == (k.app_id, "ann", 2)
-            shared = await k.store.assets.save_app("ann", AppSpec(name="tool", shared="python3"))
-            assert (shared.shared, shared.binaries) == ("python3", [])
-            assert not await k.store.assets.user_names_blob(HASH["d"], "ann")
-            assert await k.store.assets.app("tool") == shared
-
-    run(scenario)
-
-
-def test_a_datum_is_found_by_its_owners_name_or_its_id(kit, run):
-    async def scenario():
-        async with kit() as k:
-            spec = DatumSpec(name="d", sha256=HASH["d"], size=4)
-            ann, bob = await k.store.assets.add_datum("ann", spec), await k.store.assets.add_datum("bob", spec)
-            assert await k.store.assets.add_datum("ann", spec) == ann
-            assert await k.store.assets.datum("bob", "d") == bob
-            assert await k.store.assets.datum("bob", ann.id) == ann
-            assert await k.store.assets.data("") == sorted([ann, bob], key=lambda datum: datum.id)
-            with pytest.raises(Conflict):
-                await k.store.assets.add_datum("ann", DatumSpec(name="d", sha256=HASH["e"], size=4))
-
-    run(scenario)
-
-
-def test_people_logins_sessions_and_workers(kit, run):
-    async def scenario():
-        async with kit() as k:
-            people = k.store.people
-            with pytest.raises(Conflict):
-                await people.add_user(Account(login="ann", role="admin", password_hash=""))
-            assert (await people.account("ann")).role == "user"
-            assert await people.account("nobody") is None
-            await people.add_session("s", "ann", 1010.0)
-            k.clock.now = 1010.0
-            assert await people.session("s") is None
-            await people.workers_seen([("w1", 1009.0, MACHINE)])
-            await people.worker_left("w2", [])
-            seen = {worker.id: (worker.last_seen_at, worker.left_at) for worker in await people.workers()}
-            assert seen == {"w1": (1009.0, 0), "w2": (1010.0, 1010.0)}
-            await people.workers_seen([("w2", 1011.0, MACHINE)])
-            assert {worker.left_at for worker in await people.workers()} == {0}
-
-    run(scenario)
-
-
-def test_a_worker_is_listed_with_its_jobs_and_their_owners(kit, run):
-    async def scenario():
-        async with kit() as k:
-            job_id = await k.submit("bob")
-            await k.lease("w2")
-            running = {worker.id: worker.running for worker in await k.store.people.workers()}
-            assert running == {"w1": (), "w2": ((job_id, "bob"),)}
-
-    run(scenario)
-
-
 def test_changes_are_told_after_the_commit_and_not_for_refused_writes(kit, run):
     async def scenario():
         async with kit() as k:
@@ -413,134 +278,3 @@ def test_changes_are_told_after_the_commit_and_not_for_refused_writes(kit, run):
             assert await k.store.jobs.kind_waits(kind.id) is False
 
     run(scenario)
-
-
-# What only SQLite has.
-
-
-def test_one_refused_request_leaves_the_others_of_its_batch_alone(kit, run):
-    async def scenario():
-        async with kit() as k:
-            bob = Account(login="bob", role="user", password_hash="")
-            new = Account(login="new", role="user", password_hash="")
-            done = await asyncio.gather(
-                k.submit(), k.store.people.add_user(bob), k.store.people.add_user(new), return_exceptions=True
-            )
-            assert isinstance(done[1], Conflict)
-            assert await k.state(done[0]) == "pending"
-            assert await k.store.people.account("new")
-
-    run(scenario)
-
-
-def test_waiting_requests_share_one_transaction(fast_folder, run):
-    async def scenario():
-        store = open_sqlite(fast_folder, Clock())
-        await store.open()
-        commits = []
-        store._database._writer.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
-        await asyncio.gather(*(store.assets.hold_blob(HASH["a"], f"user:{number}") for number in range(50)))
-        assert len(commits) == 1
-        await store.close()
-
-    run(scenario)
-
-
-def test_a_fault_inside_one_request_is_raised_there_and_rolled_back(fast_folder, run):
-    async def scenario():
-        store = open_sqlite(fast_folder, Clock())
-        await store.open()
-
-        def faulty(tx):
-            tx.run("blob_hold", sha256=HASH["a"], holder="user:x", now=tx.now)
-            raise ZeroDivisionError
-
-        with pytest.raises(ZeroDivisionError):
-            await store._database.write(faulty)
-        assert not await store.assets.holds_blob(HASH["a"], "user:x")
-        await store.close()
-
-    run(scenario)
-
-
-def test_a_full_disk_fails_the_write_and_keeps_what_was_there(fast_folder, run):
-    async def scenario():
-        store = open_sqlite(fast_folder, Clock())
-        await store.open()
-        await store.assets.hold_blob(HASH["a"], "user:before")
-        (pages,) = store._database._writer.execute("PRAGMA page_count").fetchone()
-        store._database._writer.execute(f"PRAGMA max_page_count = {pages}")
-        with pytest.raises(DiskFull):
-            await asyncio.gather(*(store.assets.hold_blob(HASH["a"], "user:" + "x" * 3000 + str(n)) for n in range(9)))
-        store._database._writer.execute("PRAGMA max_page_count = 100000")
-        await store.assets.hold_blob(HASH["a"], "user:after")
-        assert await store.assets.holds_blob(HASH["a"], "user:before")
-        assert await store.assets.holds_blob(HASH["a"], "user:after")
-        await store.close()
-
-    run(scenario)
-
-
-def test_a_write_waits_for_another_process_without_stopping_the_loop(fast_folder, run):
-    async def scenario():
-        store = open_sqlite(fast_folder, Clock())
-        await store.open()
-        with closing(connect(fast_folder / "xwhep.db")) as other:
-            other.execute("BEGIN IMMEDIATE")
-            write = asyncio.create_task(store.assets.hold_blob(HASH["a"], "user:x"))
-            turns, until = 0, time.monotonic() + 0.1
-            while time.monotonic() < until:
-                await asyncio.sleep(0.001)
-                turns += 1
-            assert turns > 20
-            assert not write.done()
-            other.execute("COMMIT")
-        await write
-        assert await store.assets.holds_blob(HASH["a"], "user:x")
-        await store.close()
-
-    run(scenario)
-
-
-def test_commands_write_beside_the_server_and_roll_back_on_errors(fast_folder):
-    path = fast_folder / "xwhep.db"
-    with transaction(path) as tx:
-        tx.run("blob_hold", sha256=HASH["a"], holder="user:kept", now=tx.now)
-    with pytest.raises(ZeroDivisionError), transaction(path) as tx:
-        tx.run("blob_hold", sha256=HASH["a"], holder="user:dropped", now=tx.now)
-        raise ZeroDivisionError
-    with transaction(path) as tx:
-        assert tx.one("blob_held", sha256=HASH["a"], holder="user:kept")
-        assert not tx.one("blob_held", sha256=HASH["a"], holder="user:dropped")
-
-
-def test_a_database_of_a_newer_server_is_refused(fast_folder):
-    path = fast_folder / "xwhep.db"
-    with closing(connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 999")
-    with pytest.raises(StateTooNew), transaction(path):
-        pass
-
-
-def test_a_migration_of_a_joined_branch_is_applied_though_a_later_one_was(fast_folder, monkeypatch):
-    path, known = fast_folder / "xwhep.db", migrations()
-    module = "xwhep.server.store.sqlite_database.migrations"
-    first, last = [*known, (997, "CREATE TABLE c (x);")], [*known, (996, "CREATE TABLE b (x);"), (997, "nonsense")]
-    for found in (first, last, last):
-        monkeypatch.setattr(module, lambda found=found: found)
-        with transaction(path):
-            pass
-    with closing(connect(path)) as connection:
-        assert connection.execute("SELECT count(*) FROM b").fetchone()[0] == 0
-        assert connection.execute("PRAGMA user_version").fetchone()[0] == 997
-
-
-def test_the_database_is_as_durable_as_promised(fast_folder):
-    with closing(connect(fast_folder / "xwhep.db")) as connection:
-        assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-        assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
-        assert connection.execute("PRAGMA foreign_keys").fetchone()[0] == 1
-
-
-def test_other_faults_of_sqlite_are_the_servers():
-    assert isinstance(translate(sqlite3.OperationalError("odd")), ServerFailed)

@@ -43,10 +43,13 @@ class Ending:
 
 def end(tx: Tx, row: sqlite3.Row, ending: Ending) -> None:
     """Bring a job to a final state, and with it all that depends on it. Iterative: chains may be long."""
-    todo = deque([(row["id"], ending)])
+    todo, ended = deque([(row["id"], ending)]), set[str]()
     while todo:
         job_id, ending = todo.popleft()
         row = row_of(tx, job_id)
+        if job_id in ended:
+            continue  # it came after two of the others
+        ended.add(job_id)
         state = move(tx, row, ending.event, now=tx.now, result=ending.result, reason=ending.reason)
         if spec_decoder.decode(row["spec"]).replicas > 1:
             for replica in tx.all("job_family", family=job_id):

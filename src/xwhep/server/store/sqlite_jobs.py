@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from xwhep.common.errors import XwhepError
-from xwhep.common.wire import Job
+from xwhep.common.wire import FINAL_STATES, Job, JobState
 from xwhep.server.store.records import (
     Attempt,
     Delivery,
@@ -47,11 +46,10 @@ def _job(tx: Tx, job_id: str) -> Job | None:
 def _cancel_many(tx: Tx, ids: Sequence[str]) -> list[str]:
     stopped = []
     for job_id in ids:
-        try:
+        row = tx.one("job_get", id=job_id)
+        if row is not None and not row["family"] and JobState(row["state"]) not in FINAL_STATES:
             cancel(tx, job_id)
-        except XwhepError:  # it ended meanwhile, or is gone
-            continue
-        stopped.append(job_id)
+            stopped.append(job_id)
     return stopped
 
 

@@ -9,7 +9,7 @@ from xwhep.common.errors import NotFound
 from xwhep.common.wire import DatumSpec
 from xwhep.server.blobs import EMPTY_SHA256, IN_USE_S, BlobFolder
 from xwhep.server.catalogue import AppCatalogue, KindCatalogue
-from xwhep.server.keeper import DAY_S, HOUR_S, Keeper
+from xwhep.server.upkeep import DAY_S, HOUR_S, Upkeep
 from xwhep.server.outputs import OutputBoard
 from xwhep.server.settings import Settings
 from xwhep.server.store.records import JobFilter
@@ -36,8 +36,8 @@ def folder(fast_folder, monkeypatch):
     return blobs, clock
 
 
-def keeper(k: Kit, blobs: BlobFolder, **settings: float) -> Keeper:
-    return Keeper(
+def upkeep(k: Kit, blobs: BlobFolder, **settings: float) -> Upkeep:
+    return Upkeep(
         settings=Settings(**settings),
         store=k.store,
         blobs=blobs,
@@ -63,11 +63,11 @@ def test_uploads_that_nothing_names_go_after_their_time(fast_folder, folder, run
             await k.submit()
             await k.finish(await k.leased())  # names b and c
             k.clock.now += 24 * HOUR_S - 1
-            await keeper(k, blobs).tidy()
+            await upkeep(k, blobs).tidy()
             assert kept(blobs) == set("abcdef")
             await assets.hold_blob(HASH["f"], "user:bob")
             k.clock.now += 2
-            await keeper(k, blobs).tidy()
+            await upkeep(k, blobs).tidy()
             assert kept(blobs) == set("abcdf")
             assert not await assets.holds_blob(HASH["e"], "user:ann")
             assert await assets.holds_blob(HASH["f"], "user:ann")
@@ -83,11 +83,11 @@ def test_what_a_request_is_about_to_name_stays(fast_folder, folder, run):
             await k.store.assets.hold_blob(HASH["e"], "user:ann")
             k.clock.now += 25 * HOUR_S
             blobs.note_use(HASH["e"])
-            await keeper(k, blobs).tidy()
+            await upkeep(k, blobs).tidy()
             assert "e" in kept(blobs)
             assert await k.store.assets.holds_blob(HASH["e"], "user:ann")
             clock.now += IN_USE_S
-            await keeper(k, blobs).tidy()
+            await upkeep(k, blobs).tidy()
             assert "e" not in kept(blobs)
             blobs.note_use(HASH["f"])
             assert list(blobs._used) == [HASH["f"]]
@@ -111,12 +111,12 @@ def test_results_are_kept_for_ever_unless_a_policy_says_otherwise(fast_folder, f
                 await k.store.assets.hold_blob(HASH[letter], "worker:w1")
             await k.finish(await k.leased())
             k.clock.now += 400 * DAY_S
-            await keeper(k, blobs).tidy()
+            await upkeep(k, blobs).tidy()
             assert [job.id for job in await k.store.jobs.jobs(JobFilter())] == [job_id]
             assert {"b", "c"} <= kept(blobs)
-            await keeper(k, blobs, result_days=401.0).tidy()
+            await upkeep(k, blobs, result_days=401.0).tidy()
             assert await k.store.jobs.job(job_id)
-            await keeper(k, blobs, result_days=399.0).tidy()
+            await upkeep(k, blobs, result_days=399.0).tidy()
             assert await k.store.jobs.job(job_id) is None
             assert not {"b", "c"} & kept(blobs)  # its files go with it
             with pytest.raises(NotFound):

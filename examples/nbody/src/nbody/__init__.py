@@ -1,0 +1,1 @@
+"""Move bodies under their own gravity and watch the energy."""

@@ -1,0 +1,1 @@
+"""Estimate pi by random points, with an error bar."""

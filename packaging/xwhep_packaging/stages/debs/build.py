@@ -1,0 +1,107 @@
+"""Stage debs: a source becomes .debs in a clean chroot with the network off.
+
+source.tar ──> builder: debian, stdeb or command ── chroot ──> .deb .dsc .buildinfo .changes
+                                                                 └──> lintian ──> lint.txt (a task of its own)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from xwhep_packaging.artefacts import Commit, Output, sha256_file, sha256_tree
+from xwhep_packaging.definitions import CommandSource, DebianSource, Source, StdebSource
+from xwhep_packaging.errors import BuildError
+from xwhep_packaging.settings import Settings
+from xwhep_packaging.stages.debs import by_command, by_debian, by_stdeb
+from xwhep_packaging.stages.debs.chroot import ENTER, Chroot
+from xwhep_packaging.stages.debs.job import Built, Job
+from xwhep_packaging.store import Draft, Recipe, remove_tree
+
+STAGE = "debs"
+NO_DECISION = ("location", "ref", "ships", "lint")  # the commit says them, or they decide no byte
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """`overlay` is a tar of the overlay folder at its own commit."""
+
+    source: Output
+    chroot: Output
+    overlay: Path | None = None
+    overlay_epoch: int = 0
+
+
+def recipe(name: str, source: Source, maintainer: str, upstream: dict[str, str]) -> Recipe:
+    """What decides the .debs: the source, its settings, the chroot and this code."""
+    chosen = {key: value for key, value in msgspec.to_builtins(source).items() if key not in NO_DECISION}
+    own = {"settings": msgspec.json.encode(chosen).decode(), "maintainer": maintainer, "code": code()}
+    return Recipe(stage=STAGE, name=name, inputs={**own, **upstream})
+
+
+def code() -> str:
+    """A digest of all that builds and checks packages."""
+    return sha256_tree(Path(__file__).parent) + sha256_file(ENTER)
+
+
+def make_debs(settings: Settings, commit: Commit, inputs: Inputs, draft: Draft) -> None:
+    """Build every binary package of the source.
+
+    Raises:
+        BuildError: the tree is wrong for its builder, a build dependency is missing, or the build fails.
+    """
+    name = inputs.source.manifest.name
+    source = settings.sources[name]
+    work = draft.folder / "work"
+    work.mkdir()
+    debian = source if isinstance(source, DebianSource) else DebianSource()
+    job = Job(
+        name=name,
+        settings=settings,
+        commit=commit,
+        archive=inputs.source.path("source.tar"),
+        overlay=inputs.overlay,
+        overlay_epoch=inputs.overlay_epoch,
+        chroot=Chroot(
+            tarball=inputs.chroot.path("root.tar"),
+            mountpoint=draft.folder / "root",
+            work=work,
+            epoch=max(commit.epoch, inputs.overlay_epoch),
+            packages=_installed(inputs.chroot),
+            profiles=tuple(debian.profiles),
+            check=debian.check,
+        ),
+        log=draft.log,
+    )
+    built = _built(job, source)
+    _collect(name, work, draft)
+    own = {"package": built.package, "version": built.version, "epoch": job.chroot.epoch, "commit": commit.shipped_sha}
+    draft.facts.update({**built.facts, **own})
+
+
+def _installed(chroot: Output) -> frozenset[str]:
+    rows = chroot.path("packages.tsv").read_text(encoding="utf-8").splitlines()
+    return frozenset(row.split("\t", 1)[0] for row in rows)
+
+
+def _built(job: Job, source: Source) -> Built:
+    match source:
+        case DebianSource():
+            return by_debian.build(job, source)
+        case StdebSource():
+            return by_stdeb.build(job, source)
+        case CommandSource():
+            return by_command.build(job, source)
+        case _:
+            raise BuildError(f"source {job.name!r} has no builder")
+
+
+def _collect(name: str, work: Path, draft: Draft) -> None:
+    for path in sorted(work.iterdir()):
+        if path.is_file():
+            path.rename(draft.folder / path.name)
+    remove_tree(work)
+    if not list(draft.folder.glob("*.deb")):
+        raise BuildError(f"source {name!r} built no package", next_step="read the log", log=draft.log)
