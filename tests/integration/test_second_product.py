@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ LIMIT_S = 420
 
 
 @pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Its repository, elsewhere on the machine; the chroot's packages are this checkout's, so that it is made once."""
     folder = tmp_path_factory.mktemp("second") / "notice"
     shutil.copytree(PROJECTS / "second-product", folder)
@@ -35,7 +36,9 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bases = REPOSITORY / "_build" / "base"
     bases.mkdir(parents=True, exist_ok=True)
     (store / "base").symlink_to(bases)
-    return folder
+    yield folder
+    made = [json.loads(path.read_text())["facts"]["digest"] for path in store.glob("*image*/*/manifest.json")]
+    subprocess.run(["buildah", "rmi", "--force", *made], check=False, capture_output=True)
 
 
 def doit(product: Path, *words: str) -> subprocess.CompletedProcess[str]:

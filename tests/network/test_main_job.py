@@ -143,6 +143,7 @@ def test_no_secret_in_logs_or_command_lines(server: Any, worker: Any, client: An
             assert secret not in lines
 
 
+@pytest.mark.last
 @pytest.mark.parametrize("role", ["client", "worker", "server"])
 def test_stops_in_good_order(lab: Any, request: pytest.FixtureRequest, role: str) -> None:
     """Last of all: `docker stop` of each."""

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from xwhep_packaging import command, settings
+from xwhep_packaging import command, definitions, settings
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SETTINGS_PAGE = REPOSITORY / "docs" / "settings.md"
@@ -122,6 +122,8 @@ def shown(value: Any) -> str:
     """A default as the page writes it: like TOML, and `empty` for an empty string."""
     if value == "":
         return "empty"
+    if value is None:
+        return "(none)"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, list | tuple):
@@ -139,17 +141,25 @@ def defaults(section: type[msgspec.Struct]) -> dict[str, str]:
 
 def expected() -> dict[str, dict[str, str]]:
     """Heading of a table in the page -> its settings and their defaults, as the classes have them."""
-    names = {
+    names: dict[str, type[msgspec.Struct]] = {
         "[product]": settings.Product,
         "[suite]": settings.Suite,
         "[engine]": settings.Engine,
         "[store]": settings.Store,
         "[chroot] and [base]": settings.RootFs,
-        "[sources.NAME]": settings.Source,
-        "[images.NAME]": settings.Image,
+        "[sources.NAME]": definitions.Source,
+        "[[sources.NAME.services]]": definitions.Service,
+        "[images.NAME]": definitions.Image,
+        "[images.NAME.health]": definitions.HealthCheck,
         "[network_test]": settings.NetworkTest,
     }
-    return {heading: defaults(section) for heading, section in names.items()}
+    tables = {heading: defaults(section) for heading, section in names.items()}
+    common = tables["[sources.NAME]"]
+    for builder in definitions.BUILDERS:
+        name = str(builder.__struct_config__.tag)
+        own = {key: value for key, value in defaults(builder).items() if common.get(key) != value}
+        tables[f'[sources.NAME] builder = "{name}"'] = own
+    return tables
 
 
 def documented() -> dict[str, dict[str, str]]:

@@ -143,10 +143,10 @@ def test_needs_are_made_first(settings: Settings, store: Store) -> None:
         object.__setattr__(step, "maker", making(name))
         object.__setattr__(step, "present", lambda output: True)
     pipeline.make("debs:grid")
-    assert made == ["source:grid", "base:chroot", "debs:grid"]
+    assert made == ["source:grid", "base:chroot", "base:chroot-grid", "debs:grid"]
     pipeline.make("lint:grid")
-    assert made[3:] == ["lint:grid"]
-    assert set(pipeline.seconds) == {"source:grid", "base:chroot", "debs:grid", "lint:grid"}
+    assert made[4:] == ["lint:grid"]
+    assert set(pipeline.seconds) == {"source:grid", "base:chroot", "base:chroot-grid", "debs:grid", "lint:grid"}
 
 
 def test_image_is_as_old_as_its_newest_input(settings: Settings, store: Store, repository: Repository) -> None:

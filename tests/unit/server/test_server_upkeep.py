@@ -9,10 +9,10 @@ from xwhep.common.errors import NotFound
 from xwhep.common.wire import DatumSpec
 from xwhep.server.blobs import EMPTY_SHA256, IN_USE_S, BlobFolder
 from xwhep.server.catalogue import AppCatalogue, KindCatalogue
-from xwhep.server.upkeep import DAY_S, HOUR_S, Upkeep
 from xwhep.server.outputs import OutputBoard
 from xwhep.server.settings import Settings
 from xwhep.server.store.records import JobFilter
+from xwhep.server.upkeep import DAY_S, HOUR_S, Upkeep
 
 
 class Clock:

@@ -12,8 +12,8 @@ from xwhep_packaging.stages.debs.chroot import Chroot
 from xwhep_packaging.store import Draft, Recipe
 
 STAGE = "lint"
-# About uploads to Debian, which these packages are not.
-UPLOAD_TAGS = ("bad-distribution-in-changes-file", "initial-upload-closes-no-bugs")
+# About uploads to Debian, which these packages are not, and about entries dated by commits that may be years old.
+UPLOAD_TAGS = ("bad-distribution-in-changes-file", "initial-upload-closes-no-bugs", "timewarp-standards-version")
 FAIL_ON = "error,warning"
 
 

@@ -1,7 +1,8 @@
 """A .deb in one normal form, so that two builds of one source give the same bytes where their content allows it.
 
-Members in order, times at most the source's, owners root (fixed system users below 100 stay), one compression; the
-header of a gzip file inside holds no later time either. Whatever still differs is for `differing` to name.
+Members in order, times at most the source's, owners root (fixed system users below 100 stay), no write permission for
+root's group (a umask left it), one compression; the header of a gzip file inside holds no later time either. Whatever
+still differs is for `differing` to name.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ AR_HEADER_BYTES = 60
 GZIP_MAGIC = b"\x1f\x8b\x08"
 LAST_FIXED_ID = 99  # Debian policy 9.2.2: the same on every system
 XZ_PRESET = 6
+GROUP_WRITE, OTHERS_WRITE = 0o020, 0o002
 
 
 class NotADeb(Exception):
@@ -144,7 +146,14 @@ def _normal(entry: Entry, epoch: int) -> Entry:
         info.uid, info.gid, info.uname, info.gname = _fixed_owner(entry.info)
     else:
         info.uname = info.gname = "root"
+    info.mode = _root_mode(info)
     return Entry(info, content)
+
+
+def _root_mode(info: tarfile.TarInfo) -> int:
+    """The mode without the group's write permission, which says nothing when the group is root; /tmp's 1777 stays."""
+    foreign = 0 < info.gid <= LAST_FIXED_ID or info.mode & OTHERS_WRITE
+    return info.mode if foreign else info.mode & ~GROUP_WRITE
 
 
 def _fixed_owner(info: tarfile.TarInfo) -> tuple[int, int, str, str]:
@@ -181,6 +190,8 @@ def _changes(entries: list[Entry], epoch: int) -> Iterator[str]:
         yield "owners"
     if any(_clamped_gzip(entry.content, epoch) != entry.content for entry in entries):
         yield "times in gzip headers"
+    if any(_root_mode(entry.info) != entry.info.mode for entry in entries if not entry.info.issym()):
+        yield "modes"
 
 
 def _is_xz(members: dict[str, bytes]) -> bool:

@@ -82,7 +82,8 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
 def debian_version(version: str) -> str:
     """A PEP 440 version in Debian's order: pre-releases sort before the release, an epoch stays one."""
     text = re.sub(r"^(\d+)!", r"\1:", version.lower())
-    text = re.sub(r"[._-]?(a|b|rc|dev)(?=\d|$)", r"~\1", text)
+    text = re.sub(r"[._-]?dev(?=\d|$)", "~~dev", text)  # before every pre-release
+    text = re.sub(r"[._-]?(a|b|rc)(?=\d|$)", r"~\1", text)
     return re.sub(r"[^a-z0-9.+~:]", ".", text)
 
 
