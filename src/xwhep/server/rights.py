@@ -18,6 +18,7 @@ from xwhep.common.errors import NotAllowed, NotFound
 from xwhep.common.wire import App, Datum, Job
 from xwhep.server.auth import UserPrincipal
 from xwhep.server.grid import Grid
+from xwhep.server.store.identity_records import Act
 
 
 class Right(enum.IntEnum):
@@ -71,6 +72,13 @@ def may_job(user: UserPrincipal, job: Job, app: App, right: Right) -> bool:
 
 def _own(user: UserPrincipal, thing: App | Datum | Job, right: Right) -> bool:
     return right is Right.CHANGE_MODE and thing.owner == user.login
+
+
+async def account_for(grid: Grid, user: UserPrincipal, owner: str, act: tuple[str, str]) -> None:
+    """Write down (act, subject) in the audit log when an administrator did it to what is another's."""
+    if user.is_admin and owner != user.login:
+        detail = f"of {owner}"
+        await grid.store.identity.note(Act(who=user.login, act=act[0], subject=act[1], detail=detail))
 
 
 async def find_app(grid: Grid, user: UserPrincipal, name: str, right: Right = Right.READ) -> App:

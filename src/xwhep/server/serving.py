@@ -20,9 +20,9 @@ import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from xwhep.server.app import make_app
-from xwhep.server.caretaker import Caretaker
 from xwhep.server.failures import AddressUnusable, PortTaken
 from xwhep.server.grid import Grid, Secrets, make_grid
+from xwhep.server.keeper import Keeper
 from xwhep.server.logs import configure_logging, log_event
 from xwhep.server.machine_names import names_of_this_machine
 from xwhep.server.settings import Settings
@@ -175,19 +175,19 @@ def run_server(settings: Settings) -> int:
         context = tls_context(folder.authority.server_pem)
         with asyncio.Runner(loop_factory=_new_loop) as runner:
             grid = make_grid(settings, secrets, SqliteStore(folder.database))
-            caretaker = Caretaker(grid=grid, context=context, files=folder.authority, names=names)
-            runner.run(_serve(grid, caretaker, (folder, sock)))
+            keeper = Keeper(grid=grid, context=context, files=folder.authority, names=names)
+            runner.run(_serve(grid, keeper, (folder, sock)))
     log_event("stopped")
     return 0
 
 
-async def _serve(grid: Grid, caretaker: Caretaker, parts: tuple[StateFolder, socket.socket]) -> None:
+async def _serve(grid: Grid, keeper: Keeper, parts: tuple[StateFolder, socket.socket]) -> None:
     folder, sock = parts
     with explained(folder.path):
         await grid.open()
-    config = uvicorn_config(make_app(grid), caretaker.context, access_log=grid.settings.access_log)
+    config = uvicorn_config(make_app(grid), keeper.context, access_log=grid.settings.access_log)
     server = GridServer(config, grid)
-    chores = {asyncio.create_task(grid.reaper().run()), asyncio.create_task(caretaker.run())}
+    chores = {asyncio.create_task(grid.reaper().run()), asyncio.create_task(keeper.run())}
     for chore in chores:
         chore.add_done_callback(lambda task: _stop_when_broken(task, server))
     try:

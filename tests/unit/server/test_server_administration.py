@@ -195,6 +195,25 @@ def test_what_is_refused_is_not_in_the_audit_log(boss):
     assert boss.get("/v1/audit").body == before
 
 
+def test_what_an_admin_does_to_others_things_is_audited(boss, make_user):
+    user = make_user("handled")
+    user.register_app("handled")
+    jobs = [user.submit("handled", group="handled")["id"] for _ in range(3)]
+    started = time.time()
+    user.post(f"/v1/jobs/{jobs[0]}/cancel")
+    boss.post(f"/v1/jobs/{jobs[1]}/cancel")
+    boss.call("DELETE", f"/v1/jobs/{jobs[0]}")
+    boss.post("/v1/jobs/cancel", {"group": "handled"})
+    boss.register_app("handled", b"#!/bin/sh\nexit 1\n")
+    said = [(entry["act"], entry["subject"], entry["detail"]) for entry in boss.get(f"/v1/audit?since={started}").body]
+    assert said[::-1] == [
+        ("job cancel", jobs[1], "of handled"),
+        ("job delete", jobs[0], "of handled"),
+        ("job cancel", "group handled", "1 jobs"),
+        ("app change", "handled", "of handled"),
+    ]
+
+
 def test_an_admins_change_of_anothers_mode_is_audited_and_ones_own_is_not(boss, make_user):
     user = make_user("moded")
     user.register_app("moded")

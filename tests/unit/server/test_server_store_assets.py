@@ -24,7 +24,7 @@ def test_rights_to_blobs_follow_what_names_them(kit, run):
             stdin = LeasedDatum(name="in", sha256=HASH["e"], size=1)
             job_id = await k.submit("bob", inputs=Inputs(stdin=stdin))
             assert await assets.user_names_blob(HASH["a"], "ann")  # its app
-            assert await assets.user_names_blob(HASH["a"], "bob")  # which all may read
+            assert await assets.user_names_blob(HASH["a"], "bob")  # as the app's mode, 0755, says
             assert not await assets.user_names_blob(HASH["e"], "ann")
             assert await assets.user_names_blob(HASH["e"], "bob")
             assert not await assets.worker_needs_blob(HASH["e"], "w1")

@@ -17,7 +17,7 @@ from xwhep.server.http import answer, body_of, grid_of, user_of
 from xwhep.server.logs import log_event
 from xwhep.server.matching import misfit
 from xwhep.server.possession import check_held
-from xwhep.server.rights import Right, find_app, find_datum, may_app
+from xwhep.server.rights import Right, account_for, find_app, find_datum, may_app
 from xwhep.server.signatures import check_signatures
 
 
@@ -53,6 +53,7 @@ async def save_app(request: Request) -> Response:
     for binary in spec.binaries:
         await check_held(grid, user.holder, binary.sha256, binary.size)
     app = await grid.store.assets.save_app(user.login, spec)
+    await account_for(grid, user, app.owner, ("app change", app.name))
     grid.catalogue.put(app)
     await grid.dispatcher.wake_for_pending(grid.store)  # a new binary may fit a job that waits
     log_event("app changed" if known else "app registered", app=app.name, user=user.login)

@@ -18,6 +18,7 @@ from xwhep.server.http import answer, body_of, bytes_of, grid_of, parsed, user_o
 from xwhep.server.logs import log_event
 from xwhep.server.rights import Right, find_app, find_job
 from xwhep.server.routes.jobs import resolve
+from xwhep.server.store.identity_records import Act
 from xwhep.server.store.records import Inputs, JobFilter, NewJob
 
 MAX_BATCH = 100_000
@@ -90,6 +91,10 @@ async def cancel_batch(request: Request) -> Response:
         raise InvalidRequest("name one of group, session and ids", "correct the request")
     refuse(len(spec.ids) > MAX_CANCEL, f"at most {MAX_CANCEL} jobs are cancelled at once by their ids")
     ids = await grid.store.jobs.cancel_many(await _meant(grid, user, spec))
+    if user.is_admin and ids:
+        named = f"group {spec.group}" if spec.group else f"session {spec.session}" if spec.session else ids[0]
+        act = Act(who=user.login, act="job cancel", subject=named, detail=f"{len(ids)} jobs")
+        await grid.store.identity.note(act)
     log_event("jobs cancelled", jobs=len(ids), user=user.login)
     return answer(JobIds(ids=ids))
 

@@ -16,7 +16,7 @@ from xwhep.server.explain import Standing, explain, obstacles
 from xwhep.server.grid import Grid
 from xwhep.server.http import MAX_WAIT_S, answer, body_of, grid_of, no_content, user_of, wait_for
 from xwhep.server.logs import log_event
-from xwhep.server.rights import Right, find_app, find_datum, find_job
+from xwhep.server.rights import Right, account_for, find_app, find_datum, find_job
 from xwhep.server.store.records import Inputs, JobFilter, NewJob
 
 DEFAULT_LIMIT = 100
@@ -92,6 +92,7 @@ async def cancel(request: Request) -> Response:
     user, grid = await user_of(request), grid_of(request)
     await find_job(grid, user, request.path_params["id"], Right.WRITE)
     job = await grid.store.jobs.cancel(request.path_params["id"])
+    await account_for(grid, user, job.owner, ("job cancel", job.id))
     log_event("job cancelled", job=job.id, attempt=job.attempt, user=user.login)
     return answer(job)
 
@@ -119,6 +120,7 @@ async def delete(request: Request) -> Response:
     user, grid = await user_of(request), grid_of(request)
     job = await find_job(grid, user, request.path_params["id"], Right.WRITE)
     await grid.store.jobs.delete(job.id)
+    await account_for(grid, user, job.owner, ("job delete", job.id))
     log_event("job deleted", job=job.id, user=user.login)
     return no_content()
 

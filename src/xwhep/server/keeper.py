@@ -23,7 +23,7 @@ RENEW_EVERY_S = 3600.0
 
 
 @dataclass(kw_only=True)
-class Caretaker:
+class Keeper:
     """`names`: what the certificate is for."""
 
     grid: Grid
