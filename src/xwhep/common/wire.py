@@ -4,41 +4,88 @@ Times are UTC seconds since 1970 (float), durations are seconds, sizes are bytes
 Every identifier is an opaque string. Unknown fields are ignored on reading, so that neighbouring versions can talk.
 
     GET    /healthz                               -> Health                         anyone
+    GET    /readyz                                -> Ready | 503 ErrorBody          anyone
+    GET    /metrics                               -> Prometheus text                loopback, or an admin's token
+    GET    /openapi.json                          -> this table and these Structs   anyone
     GET    /v1/ca                                 -> PEM of the authority           anyone (checked by its fingerprint)
     POST   /v1/login           Login              -> Session                        anyone
     POST   /v1/enrol           Enrol              -> Enrolled                       anyone with the join token
     GET    /v1/me                                 -> User                           user
+    POST   /v1/me/password     PasswordChange     -> Ack; ends the user's other sessions  user
+    GET    /v1/users                              -> list[User]                     admin
+    POST   /v1/users           UserSpec           -> User; 409 when the login is taken    admin
+    POST   /v1/users/{login}   UserChange         -> User                           admin
+    GET    /v1/groups                             -> list[Group]; an admin sees all, others their own   user
+    POST   /v1/groups          GroupSpec          -> Group; 409 when the name is taken    admin
+    POST   /v1/groups/{name}   GroupChange        -> Group                          admin
+    GET    /v1/tokens?all=1                       -> list[TokenInfo]; `all` is for admins  user
+    DELETE /v1/tokens/{id}                        -> 204; works within 1 s          user (own), admin
+    POST   /v1/tokens/join     JoinSpec           -> JoinToken                      admin; user (private)
+    GET    /v1/audit?since=&limit=                -> list[AuditEntry], newest first admin
     GET    /v1/apps                               -> list[App]                      user
     POST   /v1/apps            AppSpec            -> App                            user
     GET    /v1/apps/{name}                        -> App                            user
+    POST   /v1/apps/{name}/mode   Mode            -> App                            owner, admin
     HEAD   /v1/blobs/{sha256}                     -> 200 with Content-Length | 404  user, worker
     PUT    /v1/blobs/{sha256}  bytes              -> 201 new, 200 already here      user, worker
     GET    /v1/blobs/{sha256}                     -> bytes (Range understood)       user, worker
     GET    /v1/data                               -> list[Datum]                    user
     POST   /v1/data            DatumSpec          -> Datum                          user
     GET    /v1/data/{name or id}                  -> Datum                          user
-    GET    /v1/jobs?state=&limit=                 -> list[Job], newest first        user
+    POST   /v1/data/{name or id}/mode  Mode       -> Datum                          owner, admin
+    GET    /v1/jobs?state=&group=&session=&label=&limit=&before=ID -> list[Job], newest first   user
     POST   /v1/jobs            JobSpec            -> Job                            user
+    POST   /v1/jobs/bulk       JobBatch           -> JobIds; all of them or none    user
+    POST   /v1/jobs/cancel     CancelSpec         -> JobIds that were stopped       user
     GET    /v1/jobs/{id}?seen=REVISION&wait=S     -> Job; waits until revision > seen, at most S seconds
     POST   /v1/jobs/{id}/cancel                   -> Job                            user
+    GET    /v1/jobs/{id}/explain                  -> Explanation                    user
+    GET    /v1/jobs/{id}/logs?stream=stdout&offset=N&wait=S -> OutputPiece          user
     DELETE /v1/jobs/{id}                          -> 204                            user
+    POST   /v1/jobs/{id}/mode  Mode               -> Job                            owner, admin
     GET    /v1/workers                            -> list[Worker]                   user
+    POST   /v1/workers/{id}    WorkerChange       -> Worker                         admin; its owner
+    POST   /v1/workers/{id}/rotate                -> Ack; its next heartbeat brings a new token   admin; its owner
     POST   /v1/work/request    WorkRequest        -> Lease | 204 after `wait`       worker
     POST   /v1/work/heartbeat  Heartbeat          -> HeartbeatReply                 worker
     POST   /v1/work/result     WorkResult         -> Ack; 409 when the attempt is stale   worker
+    POST   /v1/work/output     Output             -> Ack; 409 when the attempt is stale   worker
     POST   /v1/work/leave      Leave              -> Ack                            worker, when it stops in good order
 
 Every other status carries an `ErrorBody`. `Authorization: Bearer TOKEN` is a user's session or a worker's own token.
+
+Apps, data and jobs have a mode as files have: read, write, execute for owner, owning group, others. To read is to see
+it and its contents; to write is to change an app, to cancel or delete a job; to execute is to submit jobs of an app.
+Others' rights to a job are those that both its mode and its app's give. What one may not read does not exist (404).
 """
 
 from __future__ import annotations
 
 import enum
 
-import msgspec
+from xwhep.common.wire_identity import (  # noqa: F401 - the wire in two files, read as one
+    PROTOCOL_VERSION,
+    AuditEntry,
+    ErrorBody,
+    Group,
+    GroupChange,
+    GroupSpec,
+    Health,
+    JoinSpec,
+    JoinToken,
+    Login,
+    Mode,
+    Model,
+    PasswordChange,
+    Ready,
+    Session,
+    TokenInfo,
+    User,
+    UserChange,
+    UserSpec,
+)
 
 DEFAULT_PORT = 4321
-PROTOCOL_VERSION = 1
 
 
 class JobState(enum.StrEnum):
@@ -56,38 +103,6 @@ class JobState(enum.StrEnum):
 FINAL_STATES = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of every message. Each class repeats frozen and kw_only because type checkers do not see them inherited."""
-
-
-class ErrorBody(Model, frozen=True, kw_only=True):
-    code: str
-    message: str
-    next_step: str = ""
-
-
-class Health(Model, frozen=True, kw_only=True):
-    status: str  # "ok"
-    version: str
-    protocol: int = PROTOCOL_VERSION
-
-
-class Login(Model, frozen=True, kw_only=True):
-    login: str
-    password: str
-
-
-class Session(Model, frozen=True, kw_only=True):
-    token: str
-    login: str
-    expires_at: float
-
-
-class User(Model, frozen=True, kw_only=True):
-    login: str
-    role: str  # "admin" | "user"
-
-
 class Binary(Model, frozen=True, kw_only=True):
     """One program of an app, for one kind of machine. `os` and `arch` are as `platform.system().lower()` and
     `platform.machine()` say them ("linux", "x86_64"); "any" runs everywhere (a script)."""
@@ -96,6 +111,8 @@ class Binary(Model, frozen=True, kw_only=True):
     arch: str
     sha256: str
     size: int
+    signature: str = ""  # base64 of Ed25519 over b"xwhep-app-1\0" + app name, os, arch, sha256, with b"\0" between
+    signer: str = ""  # base64 of the public key's 32 bytes
 
 
 class AppSpec(Model, frozen=True, kw_only=True):
@@ -110,6 +127,8 @@ class App(AppSpec, frozen=True, kw_only=True):
     id: str
     owner: str
     created_at: float
+    mode: int = 0o755
+    group: str = ""  # the owning group
     workers: list[str] = []  # names of live workers that can run it, for a shared app
 
 
@@ -125,6 +144,22 @@ class Datum(DatumSpec, frozen=True, kw_only=True):
     id: str
     owner: str
     created_at: float
+    mode: int = 0o700
+    group: str = ""  # the owning group
+
+
+class Needs(Model, frozen=True, kw_only=True):
+    """What a machine must have to get a job; empty or 0 asks for nothing."""
+
+    os: str = ""
+    arch: str = ""
+    cpu_count: int = 0
+    ram_bytes: int = 0
+    disk_bytes: int = 0
+    shared: list[str] = []  # names of shared assets, all of them
+    labels: list[str] = []  # labels of the worker, all of them
+    worker_group: str = ""
+    worker: str = ""  # id or name of the one worker that is to run it
 
 
 class JobSpec(Model, frozen=True, kw_only=True):
@@ -134,6 +169,16 @@ class JobSpec(Model, frozen=True, kw_only=True):
     stdin: str = ""  # id or name of a datum; empty: no input
     data: list[str] = []  # ids or names of data placed in the job's folder under their names
     label: str = ""
+    needs: Needs = Needs()
+    priority: int = 0  # -100 to 100, higher first
+    deadline_at: float = 0.0  # a job not started by then fails; 0: no deadline
+    wall_clock_s: float = 0.0  # how long an attempt may run; 0: the server's default
+    max_attempts: int = 3  # how many attempts may end without a result of the program
+    group: str = ""  # a word that jobs share, to list and cancel them together
+    session: str = ""  # the same, of a second kind
+    after: list[str] = []  # ids of jobs that must be completed first; "#N" in a batch is its job N, counted from 0
+    replicas: int = 1  # how many workers run it independently
+    quorum: int = 0  # how many equal results make it complete; 0: more than half of the replicas
 
 
 class ResultFile(Model, frozen=True, kw_only=True):
@@ -153,6 +198,16 @@ class JobResult(Model, frozen=True, kw_only=True):
     note: str = ""  # what its owner should know all the same: "left out, being no regular files: ..."
 
 
+class Replica(Model, frozen=True, kw_only=True):
+    """One of the independent runs of a job with replicas."""
+
+    number: int
+    worker: str
+    state: str  # a JobState
+    digest: str = ""  # sha256 over the exit code and the sorted (path, sha256) of stdout and files
+    agreed: bool | None = None  # whether its result is the one that won; None while that is open
+
+
 class Job(JobSpec, frozen=True, kw_only=True):
     id: str
     owner: str
@@ -165,6 +220,51 @@ class Job(JobSpec, frozen=True, kw_only=True):
     ended_at: float = 0.0
     result: JobResult | None = None
     reason: str = ""  # why it failed, was lost or waits
+    mode: int = 0o700
+    owner_group: str = ""  # the owning group, for rights
+    waits: str = ""  # what a waiting job waits for, in words
+    not_before: float = 0.0  # when the back-off after a lost attempt ends
+    runs: list[Replica] = []  # of a job with replicas; empty in lists of jobs
+
+
+class JobBatch(Model, frozen=True, kw_only=True):
+    jobs: list[JobSpec]  # at most 100 000
+
+
+class JobIds(Model, frozen=True, kw_only=True):
+    ids: list[str]
+
+
+class CancelSpec(Model, frozen=True, kw_only=True):
+    """Exactly one of the three; those that have ended stay as they are."""
+
+    group: str = ""
+    session: str = ""
+    ids: list[str] = []
+
+
+class Failing(Model, frozen=True, kw_only=True):
+    need: str  # a field of Needs, or "app", "quarantine", "distinct_worker" ...
+    wanted: str
+    workers: int  # how many workers that are there do not have it
+
+
+class Explanation(Model, frozen=True, kw_only=True):
+    """Why a job is where it is. `workers` are there; `fitting` of them could run it, `busy` of those have no free slot."""
+
+    job_id: str
+    state: JobState
+    text: str
+    workers: int = 0
+    fitting: int = 0
+    busy: int = 0
+    failing: list[Failing] = []
+
+
+class OutputPiece(Model, frozen=True, kw_only=True):
+    offset: int  # of the first byte of `data` in the stream; more than asked when the beginning was not kept
+    data: bytes
+    final: bool = False  # nothing comes after this
 
 
 class Machine(Model, frozen=True, kw_only=True):
@@ -179,6 +279,7 @@ class Machine(Model, frozen=True, kw_only=True):
     version: str
     shared: list[str] = []  # names of shared assets installed on it
     isolation: str = ""  # how jobs are walled in: "bubblewrap" | "container" | "process"
+    labels: list[str] = []  # what its owner calls it
 
 
 class Enrol(Model, frozen=True, kw_only=True):
@@ -200,6 +301,21 @@ class Worker(Model, frozen=True, kw_only=True):
     state: str  # "idle" | "busy" | "lost" | "left"
     last_seen_at: float
     running: list[str] = []  # ids of its jobs
+    visibility: str = "public"  # whose jobs it runs: "public" everyone's | "group" its group's | "private" its owner's
+    group: str = ""
+    owner: str = ""  # login; empty when it is the deployment's
+    quarantined_until: float = 0.0
+    failures_in_row: int = 0
+    outvoted: int = 0  # how many of its results a quorum of other workers contradicted
+    draining: bool = False  # gets no new jobs
+
+
+class WorkerChange(Model, frozen=True, kw_only=True):
+    """What is None stays."""
+
+    visibility: str | None = None
+    group: str | None = None
+    draining: bool | None = None  # True: ends its jobs and gets no more
 
 
 class WorkRequest(Model, frozen=True, kw_only=True):
@@ -228,6 +344,7 @@ class Lease(Model, frozen=True, kw_only=True):
     shared: str = ""
     stdin: LeasedDatum | None = None
     data: list[LeasedDatum] = []
+    wall_clock_s: float = 0.0  # kill it after that; the server gives the job up a little later
 
 
 class Running(Model, frozen=True, kw_only=True):
@@ -242,12 +359,24 @@ class Heartbeat(Model, frozen=True, kw_only=True):
 class HeartbeatReply(Model, frozen=True, kw_only=True):
     heartbeat_s: float  # when to come again
     stop: list[Running] = []  # attempts to kill: cancelled, or no longer this worker's
+    token: str = ""  # not empty: to be kept, and used from now on; the old one is void at the first use of this one
+    watched: list[Running] = []  # attempts whose output somebody follows: send it with /v1/work/output
 
 
 class WorkResult(Model, frozen=True, kw_only=True):
     job_id: str
     attempt: int
     result: JobResult
+
+
+class Output(Model, frozen=True, kw_only=True):
+    """What a watched attempt wrote since `offset`. The server keeps the last MiB of each stream while it runs."""
+
+    job_id: str
+    attempt: int
+    stream: str  # "stdout" | "stderr"
+    offset: int
+    data: bytes
 
 
 class Leave(Model, frozen=True, kw_only=True):

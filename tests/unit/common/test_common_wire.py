@@ -20,6 +20,8 @@ SAMPLES = {
     float: 1.5,
     bool: False,
     JobState: JobState.RUNNING,
+    bytes: b"\x00x",
+    bool | None: True,
     list[str]: ["a"],
     dict[str, str]: {"a": "b"},
 }
@@ -34,7 +36,9 @@ def filled(kind: object) -> object:
     if kind in SAMPLES:
         return SAMPLES[kind]
     inner = getattr(kind, "__args__", (kind,))[0]
-    return [sample(inner)] if getattr(kind, "__origin__", None) is list else sample(inner)
+    if inner is kind:
+        return sample(inner)
+    return [filled(inner)] if getattr(kind, "__origin__", None) is list else filled(inner)
 
 
 @pytest.mark.parametrize("model", MODELS)
