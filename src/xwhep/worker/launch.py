@@ -13,16 +13,16 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
 from xwhep.common.errors import UsageError
-from xwhep.worker import processes, sandbox
+from xwhep.worker import processes, sandbox, seccomp
 from xwhep.worker.flag import Flag
-from xwhep.worker.sandbox import BUBBLEWRAP, CONTAINER, PROCESS, Command, Limits
+from xwhep.worker.sandbox import BUBBLEWRAP, CONTAINER, FORMS, PROCESS, Command, Form, Limits, Wiring
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +53,12 @@ class Ended:
 
 @dataclass(frozen=True)
 class Wall:
-    """How jobs are kept apart: the isolation, and for container and process whether Landlock confines them too."""
+    """How jobs are kept apart: the isolation, for container and process whether Landlock confines them too, and for
+    bubblewrap how much of it works."""
 
     isolation: str
     confined: bool = False
+    form: Form = field(default_factory=Form)
 
 
 class _Status(msgspec.Struct, rename="kebab"):
@@ -68,7 +70,7 @@ class Launcher:
     """Starts jobs behind one wall. Slots share it."""
 
     def __init__(self, wall: Wall, limits: Limits, grace_s: float) -> None:
-        self.isolation, self._confined = wall.isolation, wall.confined
+        self.isolation, self._wall = wall.isolation, wall
         self._limits, self._grace_s = limits, grace_s
         self._system = sandbox.system_options() if wall.isolation == BUBBLEWRAP else []
         self._lock = threading.Lock()
@@ -126,11 +128,15 @@ class Launcher:
         self, command: Command, status: IO[bytes], stack: contextlib.ExitStack
     ) -> tuple[list[str], tuple[int, ...]]:
         if self.isolation != BUBBLEWRAP:
-            return sandbox.plain_argv(command, self._limits, self._confined), ()
-        options = stack.enter_context(os.fdopen(os.memfd_create("options"), "wb"))
-        options.write(sandbox.packed(sandbox.bubblewrap_options(command, self._system, status.fileno())))
-        options.seek(0)
-        return sandbox.bubblewrap_argv(command, self._limits, options.fileno()), (options.fileno(), status.fileno())
+            return sandbox.plain_argv(command, self._limits, self._wall.confined), ()
+        passed = [status.fileno()]
+        filtered = None if self._wall.form.sealed else seccomp.program()
+        if filtered is not None:
+            passed.append(_readable(filtered, stack))
+        wiring = Wiring(status=status.fileno(), seccomp=passed[1] if filtered is not None else None)
+        told = sandbox.bubblewrap_options(command, self._system, self._wall.form, wiring)
+        passed.append(_readable(sandbox.packed(told), stack))
+        return sandbox.bubblewrap_argv(command, self._limits, passed[-1]), tuple(passed)
 
     def _terminate(self, process: subprocess.Popen[bytes], pidfd: int) -> None:
         """Ask, then order. bwrap itself is not asked: it would end at once and take the job with it."""
@@ -165,6 +171,14 @@ class Launcher:
             for pid in self._started:
                 for each in [*processes.descendants(pid), pid]:
                     processes.send(each, signal.SIGKILL)
+
+
+def _readable(content: bytes, stack: contextlib.ExitStack) -> int:
+    """A file descriptor from which a child reads `content`; it lives as long as `stack`."""
+    stream = stack.enter_context(os.fdopen(os.memfd_create("told"), "wb", buffering=0))
+    stream.write(content)
+    stream.seek(0)
+    return stream.fileno()
 
 
 def _marks(environment: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -207,9 +221,9 @@ def choose(wanted: str, limits: Limits, state: Path) -> Wall:
         UsageError: the wanted one does not work here, or none does.
     """
     if wanted in ("auto", BUBBLEWRAP):
-        problem = probe(Wall(BUBBLEWRAP), limits, state)
-        if not problem:
-            return Wall(BUBBLEWRAP)
+        found, problem = strongest(limits, state)
+        if found:
+            return found
         if wanted == BUBBLEWRAP:
             raise UsageError(
                 f"bubblewrap does not work here: {problem}", "install bubblewrap, or set XWHEP_WORKER_ISOLATION=auto"
@@ -223,6 +237,18 @@ def choose(wanted: str, limits: Limits, state: Path) -> Wall:
     if problem := probe(Wall(choice), limits, state):
         raise UsageError(f"no job can be started here: {problem}", "install the package util-linux (prlimit, setpriv)")
     return Wall(choice)
+
+
+def strongest(limits: Limits, state: Path) -> tuple[Wall | None, str]:
+    """The strongest form of bubblewrap that works here, or none, and what the strongest of all fails at."""
+    first = ""
+    for form in FORMS:
+        wall = Wall(BUBBLEWRAP, form=form)
+        problem = probe(wall, limits, state)
+        if not problem:
+            return wall, first
+        first = first or problem
+    return None, first
 
 
 def probe(wall: Wall, limits: Limits, state: Path) -> str:

@@ -32,7 +32,7 @@ from xwhep.worker.launch import Launcher, Wall, choose
 from xwhep.worker.loop import Worker
 from xwhep.worker.machine import Host
 from xwhep.worker.retry import Stopped, patiently
-from xwhep.worker.sandbox import PROCESS, Limits
+from xwhep.worker.sandbox import BUBBLEWRAP, PROCESS, Form, Limits
 from xwhep.worker.settings import Settings
 from xwhep.worker.spool import Spool
 
@@ -119,6 +119,8 @@ def prepare_jobs(state: Path) -> Path:
 
 def _log_start(settings: Settings, wall: Wall) -> None:
     how = f"{wall.isolation} with Landlock" if wall.confined else wall.isolation
+    if wall.isolation == BUBBLEWRAP and wall.form != Form():
+        how = f"{wall.isolation} as far as it works here ({wall.form})"
     log.info("xwhep-worker %s, state %s, %d slots, isolation %s", VERSION, settings.state, settings.slots, how)
     if wall.isolation == PROCESS:
         log.warning("no wall but this machine's users stands between its network and jobs; bubblewrap would be one")

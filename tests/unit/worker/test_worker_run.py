@@ -111,7 +111,7 @@ def until(holds, seconds: float = 10.0) -> None:
 def running_sleeper(grid, command: Command, **more) -> Running:
     """A job that runs until it is killed."""
     job, attempt = grid.submit(SLEEPER, **more)
-    until((command.state / f"jobs/{job}.{attempt}/work/up").exists)
+    until((command.state / f"jobs/{job}.{attempt}" / "work/up").exists)
     return Running(job_id=job, attempt=attempt)
 
 
