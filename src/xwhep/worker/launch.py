@@ -23,6 +23,7 @@ from xwhep.common.errors import UsageError
 from xwhep.worker import processes, sandbox, seccomp
 from xwhep.worker.flag import Flag
 from xwhep.worker.sandbox import BUBBLEWRAP, CONTAINER, FORMS, PROCESS, Command, Form, Limits, Wiring
+from xwhep.worker.watch import Watch, explained
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +45,13 @@ class Streams:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a job ended. `cancelled`: killed since its flag was set; `wall_failed`: its wall could not be built."""
+    """How a job ended. `cancelled`: killed since its flag was set; `wall_failed`: its wall could not be built.
+
+    `reason`: the limit for which it was killed, in words.
+    """
 
     exit_code: int
+    reason: str = ""
     cancelled: bool = False
     wall_failed: bool = False
 
@@ -77,7 +82,7 @@ class Launcher:
         self._started: dict[int, Mapping[str, str]] = {}  # pid of each running job and its environment
 
     def run(self, command: Command, streams: Streams, cancel: Flag) -> Ended:
-        """Run to the end, or until `cancel` is set: then SIGTERM, and SIGKILL after the grace.
+        """Run to the end, or until `cancel` is set or a limit is passed: then SIGTERM, and SIGKILL after the grace.
 
         Raises:
             OSError: no process can be started (limits of the machine).
@@ -85,18 +90,30 @@ class Launcher:
         with self._start(command, streams) as process:
             pidfd = os.pidfd_open(process.pid)
             try:
-                processes.wait_for(pidfd, cancel.fileno())
+                reason = self._attend(command, process, pidfd, cancel)
                 cancelled = cancel.is_set()  # also when both happened: nobody wants the result then
-                if cancelled:
-                    self._terminate(process, pidfd)
             finally:
                 os.close(pidfd)
                 processes.send_group(process.pid, signal.SIGKILL)
                 code = process.wait()
         self._sweep()
-        if cancelled:
-            return Ended(exit_code=_as_shells_do(code), cancelled=True)
-        return Ended(exit_code=_as_shells_do(code), wall_failed=self._wall_failed(code, streams.status))
+        exit_code = _as_shells_do(code)
+        if cancelled or reason:
+            return Ended(exit_code=exit_code, cancelled=cancelled, reason="" if cancelled else reason)
+        reason = explained(exit_code, self._limits)
+        return Ended(exit_code=exit_code, wall_failed=self._wall_failed(code, streams.status), reason=reason)
+
+    def _attend(self, command: Command, process: subprocess.Popen[bytes], pidfd: int, cancel: Flag) -> str:
+        """Wait for its end, or end it; the limit it was ended for, if any."""
+        _prefer_for_killing(process.pid)
+        watch = Watch(command, self._limits, process.pid)
+        while not (processes.wait_for(pidfd, cancel.fileno(), watch.pause_s()) or cancel.is_set()):
+            if reason := watch.broken():
+                self._terminate(process, pidfd)
+                return reason
+        if cancel.is_set():
+            self._terminate(process, pidfd)
+        return ""
 
     @contextlib.contextmanager
     def _start(self, command: Command, streams: Streams) -> Iterator[subprocess.Popen[bytes]]:
@@ -104,7 +121,7 @@ class Launcher:
             argv, passed = self._argv(command, streams.status, stack)
             with self._lock:  # a child not yet in _started would be taken for an orphan
                 process = subprocess.Popen(
-                    argv,
+                    [*as_job_user(), *argv],
                     stdin=streams.stdin,
                     stdout=streams.stdout,
                     stderr=streams.stderr,
@@ -113,9 +130,6 @@ class Launcher:
                     pass_fds=passed,
                     start_new_session=True,
                     umask=0o022,
-                    user=job_user(),
-                    group=job_user(),
-                    extra_groups=None if job_user() is None else [],
                 )
                 self._started[process.pid] = command.environment
         try:
@@ -173,6 +187,12 @@ class Launcher:
                     processes.send(each, signal.SIGKILL)
 
 
+def _prefer_for_killing(pid: int) -> None:
+    """Out of memory, the kernel ends jobs before the worker and its owner's programs. Children inherit it."""
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+
+
 def _readable(content: bytes, stack: contextlib.ExitStack) -> int:
     """A file descriptor from which a child reads `content`; it lives as long as `stack`."""
     stream = stack.enter_context(os.fdopen(os.memfd_create("told"), "wb", buffering=0))
@@ -212,6 +232,12 @@ def _as_shells_do(code: int) -> int:
 def job_user() -> int | None:
     """Whom jobs run as: nobody when the worker is root; None, which is the worker's own user, otherwise."""
     return JOB_USER if os.geteuid() == 0 else None
+
+
+def as_job_user() -> list[str]:
+    """What goes before a command so that `job_user` runs it. Popen's own user= would copy the worker's memory map."""
+    user = job_user()
+    return [] if user is None else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--"]
 
 
 def choose(wanted: str, limits: Limits, state: Path) -> Wall:

@@ -1,6 +1,6 @@
 """The walls around a job, as argv. Nothing here starts a process or keeps state.
 
-    bubblewrap   prlimit -> bwrap -> job       own user, pid, network (none), ipc, uts and mount namespaces
+    bubblewrap   bwrap -> prlimit -> job       own user, pid, network (none), ipc, uts and mount namespaces
     container    prlimit -> setpriv -> confine -> env -> job     the container around the worker is the wall
     process      prlimit -> setpriv -> confine -> env -> job     no wall but the user: say so aloud
 
@@ -83,12 +83,16 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """One job's process: `folder` holds work/, tmp/ and app/; `shown` are more paths it may read."""
+    """One job's process: `folder` holds work/, tmp/ and app/; `shown` are more paths it may read.
+
+    After `wall_clock_s` it is killed; 0: never.
+    """
 
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     folder: Path
     shown: tuple[Path, ...] = ()
+    wall_clock_s: float = 0.0
 
 
 def view(isolation: str, folder: Path) -> View:
@@ -114,9 +118,10 @@ def environment(view: View, own: Mapping[str, str], marks: Mapping[str, str]) ->
 
 
 def limits_argv(limits: Limits) -> list[str]:
-    sizes = [f"--as={limits.memory}"] if limits.memory else []
+    # Not --as: the address space that Java, Go, Haskell or JavaScript reserve, and never use, would count.
+    sizes = [f"--data={limits.memory}"] if limits.memory else []
     sizes += [f"--fsize={limits.disk}"] if limits.disk else []
-    return ["prlimit", "--core=0:0", f"--nproc={limits.processes}", f"--nofile={limits.files}", *sizes, "--"]
+    return ["/usr/bin/prlimit", "--core=0:0", f"--nproc={limits.processes}", f"--nofile={limits.files}", *sizes, "--"]
 
 
 def plain_argv(command: Command, limits: Limits, confined: bool) -> list[str]:
@@ -140,7 +145,8 @@ def confinement_of(command: Command) -> str:
 
 
 def bubblewrap_argv(command: Command, limits: Limits, options_fd: int) -> list[str]:
-    return [*limits_argv(limits), "bwrap", "--args", str(options_fd), "--", *command.argv]
+    """Limits are set behind the wall: there the processes of one job are counted, not those of all jobs of its user."""
+    return ["bwrap", "--args", str(options_fd), "--", *limits_argv(limits), *command.argv]
 
 
 @dataclass(frozen=True, kw_only=True)

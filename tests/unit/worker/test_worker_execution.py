@@ -12,7 +12,7 @@ from xwhep.worker import execution
 from xwhep.worker.assets import Assets
 from xwhep.worker.board import Attempt, Board, Status
 from xwhep.worker.cache import Cache
-from xwhep.worker.execution import HandBack, Refused, Workshop, execute, program_name, remove_tree, safe_path
+from xwhep.worker.execution import HandBack, Refused, Workshop, execute, program_name, safe_path
 from xwhep.worker.flag import Flag
 from xwhep.worker.identity import stored
 from xwhep.worker.launch import Ended, Launcher, Wall
@@ -156,17 +156,15 @@ def test_folders_may_be_part_of_a_name() -> None:
     assert str(safe_path("a//b/./c")) == "a/b/c"
 
 
-def test_removing_a_tree_follows_no_link(tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "kept").write_text("x")
-    outside.chmod(0o500)
-    tree = tmp_path / "tree"
-    (tree / "closed/inner").mkdir(parents=True)
-    (tree / "closed/link").symlink_to(outside)
-    (tree / "closed").chmod(0)
-    remove_tree(tree)
-    assert not tree.exists()
-    assert (outside / "kept").exists()
-    assert outside.stat().st_mode & 0o777 == 0o500
-    remove_tree(tree)
+@pytest.mark.parametrize(("seconds", "reason"), [(0.3, "wall clock limit"), (0.0, "")])
+def test_the_wall_clock_is_obeyed(grid, shop: Workshop, seconds: float, reason: str) -> None:
+    grid.submit(b"#!/bin/sh\necho begun; sleep 0.6; echo done; sleep 0.1\n", wall_clock_s=seconds)
+    before = time.monotonic()
+    parcel = execute(Attempt(grid.pending.pop()), shop)
+    assert parcel is not None
+    result = parcel.message.result
+    assert result.reason == reason
+    if reason:
+        assert 0.3 <= time.monotonic() - before < 5
+        assert result.exit_code == 128 + 15
+        assert parcel.files()[0][1].read_text() == "begun\n"

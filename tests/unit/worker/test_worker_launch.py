@@ -377,7 +377,7 @@ def test_the_strongest_wall_that_works_is_chosen(folder: Path, monkeypatch) -> N
 
 def test_a_probe_without_the_tools_says_which_is_missing(folder: Path, monkeypatch) -> None:
     monkeypatch.setitem(sandbox.WRAPPER_ENVIRONMENT, "PATH", str(folder))
-    assert "prlimit" in launch.probe(Wall("process"), LIMITS, folder)
+    assert "setpriv" in launch.probe(Wall("process"), LIMITS, folder)
     assert list(folder.iterdir()) == []
 
 

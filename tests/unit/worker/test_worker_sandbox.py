@@ -72,7 +72,7 @@ def test_the_forms_come_strongest_first() -> None:
 
 def test_sizes_are_limits_of_each_process_and_file() -> None:
     argv = sandbox.limits_argv(Limits(processes=7, files=9, memory=100, disk=200))
-    assert argv[-3:] == ["--as=100", "--fsize=200", "--"]
+    assert argv[-3:] == ["--data=100", "--fsize=200", "--"]
 
 
 def test_it_gets_exactly_its_environment(options: list[str]) -> None:
@@ -82,8 +82,8 @@ def test_it_gets_exactly_its_environment(options: list[str]) -> None:
 
 def test_the_argv_of_bubblewrap_holds_neither_options_nor_environment() -> None:
     assert sandbox.bubblewrap_argv(COMMAND, LIMITS, options_fd=4) == [
-        *("prlimit", "--core=0:0", "--nproc=7", "--nofile=9", "--"),
-        *("bwrap", "--args", "4", "--", "/app/program", "a b", "--", "-x"),
+        *("bwrap", "--args", "4", "--"),
+        *("/usr/bin/prlimit", "--core=0:0", "--nproc=7", "--nofile=9", "--", "/app/program", "a b", "--", "-x"),
     ]
 
 
@@ -103,7 +103,7 @@ def test_the_argv_with_landlock_confines_before_the_environment_of_the_job() -> 
 
 def test_the_argv_without_a_wall() -> None:
     assert sandbox.plain_argv(COMMAND, LIMITS, confined=False) == [
-        *("prlimit", "--core=0:0", "--nproc=7", "--nofile=9", "--"),
+        *("/usr/bin/prlimit", "--core=0:0", "--nproc=7", "--nofile=9", "--"),
         *("setpriv", "--no-new-privs", "--pdeathsig", "KILL", "--"),
         *("env", "-i", "A=1", "B=x=y", "/app/program", "a b", "--", "-x"),
     ]
