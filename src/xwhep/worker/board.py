@@ -54,13 +54,15 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(eq=False)
 class Attempt:
-    """One job that this worker holds. `cancel` ends it, whatever it does; `handed_back`: nobody wants its result."""
+    """One job that this worker holds. `cancel` ends it, whatever it does; `handed_back`: nobody wants its result;
+    `watched`: somebody follows what it writes."""
 
     lease: Lease
     cancel: Flag = field(default_factory=Flag)
     phase: Phase = Phase.PREPARING
     since: float = field(default_factory=time.time)
     handed_back: bool = False
+    watched: bool = False
 
     @property
     def key(self) -> str:
@@ -125,6 +127,12 @@ class Board:
     def unfinished(self) -> list[Attempt]:
         with self._lock:
             return list(self._attempts.values())
+
+    def watch(self, watched: list[Running]) -> None:
+        """Exactly these are followed by somebody."""
+        with self._lock:
+            for key, attempt in self._attempts.items():
+                attempt.watched = Running(job_id=key[0], attempt=key[1]) in watched
 
     def find(self, running: Running) -> Attempt | None:
         with self._lock:

@@ -20,8 +20,9 @@ from xwhep.worker.board import Attempt
 from xwhep.worker.delivery import Delivery
 from xwhep.worker.execution import HandBack, Workshop, execute
 from xwhep.worker.flag import Flag
+from xwhep.worker.follow import Follower
 from xwhep.worker.heart import Heart
-from xwhep.worker.identity import Identity
+from xwhep.worker.identity import Identity, renewed
 from xwhep.worker.machine import Host
 from xwhep.worker.retry import Backoff, Stopped, patiently, pause
 from xwhep.worker.spool import Parcel, is_key
@@ -47,7 +48,10 @@ class Worker:
         self._polls = identity.session(host.state)
         self._beats = identity.session(host.state)
         self._deliveries = identity.session(host.state)
-        self._heart = Heart(self._beats, shop.board, identity.heartbeat_s)
+        self._outputs = identity.session(host.state)
+        self._identity = identity
+        self._heart = Heart(self._beats, shop.board, identity.heartbeat_s, self._renew)
+        self._follower = Follower(self._outputs, shop.board, shop.jobs)
         self._delivery = Delivery(self._deliveries, shop.spool, shop.board, self._given_up)
 
     def run(self, stop: Flag) -> None:
@@ -63,6 +67,7 @@ class Worker:
             self._delivery.add(parcel)
         slots = [self._start(f"slot-{number + 1}", self._serve_slot) for number in range(self._slot_count)]
         self._start("heartbeat", lambda: self._heart.beat(stop))
+        self._start("output", lambda: self._follower.run(stop))
         delivery = self._start("delivery", self._delivery.run)
         dispatcher = self._start("dispatcher", self._dispatch)
         stop.wait()
@@ -82,6 +87,19 @@ class Worker:
         except (AuthenticationFailed, NotAllowed) as exc:
             self._fatal = self._fatal or exc
             self._stop.set()
+
+    def _renew(self, token: str) -> None:
+        """Stored before it is used: the old one is void from its first use on."""
+        if token == self._identity.token:
+            return
+        try:
+            self._identity = renewed(self._identity, token, self._host.state)
+        except OSError as exc:
+            log.error("a new token cannot be stored, so the old one is kept while it lasts: %s", exc)
+            return
+        for session in (self._polls, self._beats, self._deliveries, self._outputs, self._shop.session):
+            session.use(token)
+        log.info("this worker has a new token")
 
     # The dispatcher: one long poll at a time, while there is a free slot.
 

@@ -89,7 +89,9 @@ def _join(typed: argparse.Namespace) -> int:
     prepare_state(chosen.state)
     with sole_worker(chosen.state):
         wall = choose(chosen.isolation, limits_of(chosen), chosen.state)
-        machine = Host(chosen.state, wall.isolation).announce(sorted(Assets(chosen.shared_dir).installed()))
+        machine = Host(chosen.state, wall.isolation, chosen.labels).announce(
+            sorted(Assets(chosen.shared_dir).installed())
+        )
         joined = identity.join(line, chosen.name, machine, chosen.state)
     sys.stdout.write(f"joined {joined.address} as {joined.name} ({joined.worker_id}); next: {PROGRAM} run\n")
     return 0

@@ -25,16 +25,17 @@ from xwhep.worker import processes
 from xwhep.worker.assets import Assets
 from xwhep.worker.board import Board, Status, sole_worker
 from xwhep.worker.cache import Cache
-from xwhep.worker.execution import Workshop, remove_tree
+from xwhep.worker.execution import Workshop
 from xwhep.worker.flag import Flag
 from xwhep.worker.identity import Identity
 from xwhep.worker.launch import Launcher, Wall, choose
 from xwhep.worker.loop import Worker
-from xwhep.worker.machine import Host
+from xwhep.worker.machine import Host, ram_bytes
 from xwhep.worker.retry import Stopped, patiently
 from xwhep.worker.sandbox import BUBBLEWRAP, PROCESS, Form, Limits
 from xwhep.worker.settings import Settings
 from xwhep.worker.spool import Spool
+from xwhep.worker.trees import remove_tree
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def run(settings: Settings) -> int:
         processes.guard_this_process()
         wall = choose(settings.isolation, limits_of(settings), settings.state)
         _log_start(settings, wall)
-        host, assets = Host(settings.state, wall.isolation), Assets(settings.shared_dir)
+        host, assets = Host(settings.state, wall.isolation, settings.labels), Assets(settings.shared_dir)
         try:
             identity = _identity(settings, host, assets, stop)
         except Stopped:
@@ -66,7 +67,12 @@ def run(settings: Settings) -> int:
 
 
 def limits_of(settings: Settings) -> Limits:
-    return Limits(processes=settings.job_processes, files=settings.job_files)
+    return Limits(
+        processes=settings.job_processes,
+        files=settings.job_files,
+        memory=settings.job_memory or ram_bytes(),
+        disk=settings.job_disk,
+    )
 
 
 def stop_on_signals(stop: Flag) -> None:

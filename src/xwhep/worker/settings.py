@@ -25,6 +25,7 @@ DEFAULT_CONFIG = Path("/etc/xwhep/worker.toml")
 ISOLATIONS = ("auto", "bubblewrap", "container", "process")
 # Kubernetes and docker links put such variables in the environment when a service is called xwhep-worker.
 _FOREIGN_VARIABLE = re.compile(r"XWHEP_WORKER_(SERVICE_|PORT($|_)|ENV_|NAME_)")
+_WORD = re.compile(r"[A-Za-z0-9._:=/+-]{1,64}")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -56,6 +57,19 @@ def _name(text: str) -> str:
     if not text.strip() or not text.isprintable():
         raise ValueError("write a printable name")
     return text.strip()
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Labels from "gpu, site=lab7", sorted, each once.
+
+    Raises:
+        ValueError: one of them is no word.
+    """
+    found = {word.strip() for word in text.split(",")} - {""}
+    for word in found:
+        if not _WORD.fullmatch(word):
+            raise ValueError(f"{word!r} is no label: use letters, digits and . _ : = / + -, at most 64 of them")
+    return tuple(sorted(found))
 
 
 def _seconds(text: str) -> float:
@@ -109,6 +123,18 @@ class Settings:
         default=4096,
         metadata=_about(_at_least_one, "most files that one process of a job may have open"),
     )
+    labels: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(words, "words that jobs may ask for, with commas between, as gpu,site=lab7"),
+    )
+    job_memory: int = field(
+        default=0,
+        metadata=_about(parse_size, "most bytes of memory of one job, as 4G (default, 0: all that the machine has)"),
+    )
+    job_disk: int = field(
+        default=30 * 2**30,
+        metadata=_about(parse_size, "most bytes that one job may keep on the disk, as 30G (0: no limit)"),
+    )
 
 
 FIELDS: dict[str, dataclasses.Field[Any]] = {one.name: one for one in dataclasses.fields(Settings)}
@@ -151,9 +177,14 @@ def load(typed: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
         )
         for text, source in candidates:
             if text is not None:
-                values[name] = _parse(declared, str(text), source)
+                values[name] = _parse(declared, _as_text(text), source)
                 break
     return Settings(**values)
+
+
+def _as_text(value: Any) -> str:
+    """In the file a setting of several words may also be a list."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _parse(declared: dataclasses.Field[Any], text: str, source: str) -> Any:

@@ -42,6 +42,7 @@ from xwhep.common.wire import (
     LeasedDatum,
     Leave,
     Machine,
+    Output,
     Running,
     WorkRequest,
     WorkResult,
@@ -182,6 +183,9 @@ class Grid:
         self.leased: dict[tuple[str, int], Lease] = {}
         self.results: dict[tuple[str, int], WorkResult] = {}
         self.to_stop: list[Running] = []
+        self.watched: list[Running] = []
+        self.outputs: list[tuple[float, Output]] = []
+        self.new_token = ""
         self.heartbeats: list[tuple[float, list[Running]]] = []
         self.requests: list[WorkRequest] = []
         self.enrolled: list[Enrol] = []
@@ -302,6 +306,7 @@ class Grid:
             "/v1/work/heartbeat": self._heartbeat,
             "/v1/work/result": self._result,
             "/v1/work/leave": self._leave,
+            "/v1/work/output": self._output,
         }
         return self._reply(call, handlers[call.path](body))
 
@@ -337,8 +342,20 @@ class Grid:
             self.heartbeats.append((time.monotonic(), message.running))
             self.changed.notify_all()
             return HeartbeatReply(
-                heartbeat_s=self.heartbeat_s, stop=[one for one in self.to_stop if one in message.running]
+                heartbeat_s=self.heartbeat_s,
+                stop=[one for one in self.to_stop if one in message.running],
+                watched=[one for one in self.watched if one in message.running],
+                token=self.new_token,
             )
+
+    def _output(self, body: bytes) -> Ack:
+        message = msgspec.json.decode(body, type=Output)
+        with self.changed:
+            if (message.job_id, message.attempt) not in self.leased:
+                raise Conflict("not yours any more")
+            self.outputs.append((time.monotonic(), message))
+            self.changed.notify_all()
+        return Ack()
 
     def _result(self, body: bytes) -> Ack:
         message = msgspec.json.decode(body, type=WorkResult)

@@ -218,6 +218,51 @@ def test_a_cancelled_job_ends_and_its_result_is_not_sent(grid, command: Command,
     assert worker.poll() is None
 
 
+@pytest.mark.usefixtures("worker")
+def test_a_running_job_is_followed_when_somebody_asks(grid) -> None:
+    key = grid.submit(b"#!/bin/sh\nn=0; while [ ! -e go ]; do echo line $((n += 1)); sleep 0.1; done\n")
+    grid.until(lambda: key in grid.leased)
+    time.sleep(1.2)
+    assert grid.outputs == []
+    grid.watched = [Running(job_id=key[0], attempt=1)]
+    grid.until(lambda: len(grid.outputs) >= 3)
+    pieces = [message for _, message in grid.outputs]
+    whole = b"".join(message.data for message in pieces)
+    assert whole.startswith(b"line 1\nline 2\n")
+    assert [message.offset for message in pieces] == [
+        sum(len(before.data) for before in pieces[:number]) for number in range(len(pieces))
+    ]
+    gaps = [after[0] - before[0] for before, after in zip(grid.outputs, grid.outputs[1:], strict=False)]
+    assert min(gaps) > 0.8
+
+
+def test_a_new_token_is_kept_and_used_and_nothing_running_suffers(grid, command: Command, worker) -> None:
+    held = running_sleeper(grid, command)
+    grid.tokens.add("rotated-secret")
+    grid.new_token = "rotated-secret"
+    used = "Bearer rotated-secret"
+    grid.until(lambda: any(path.endswith("heartbeat") and one["Authorization"] == used for _, path, one in grid.calls))
+    grid.tokens.remove("worker-secret")
+    grid.new_token = ""
+    assert grid.text(grid.result(grid.submit(b"#!/bin/sh\necho on\n")).result.stdout) == "on\n"
+    assert worker.poll() is None
+    assert "rotated-secret" not in command.logged()
+    identity = command.state / "identity.json"
+    assert json.loads(identity.read_text())["token"] == "rotated-secret"
+    assert identity.stat().st_mode & 0o777 == 0o600
+    grid.until(lambda: grid.heartbeats[-1][1] == [held])
+    worker.kill()
+    worker.wait()
+    command.start()
+    assert grid.result(grid.submit(b"#!/bin/sh\n")).result.exit_code == 0
+
+
+def test_labels_are_announced(grid, command: Command) -> None:
+    command.start("--labels", "gpu,site=lab7", XWHEP_JOIN=str(grid.join_line))
+    grid.until(lambda: grid.requests)
+    assert grid.requests[-1].machine.labels == ["gpu", "site=lab7"]
+
+
 # Ends and restarts.
 
 
