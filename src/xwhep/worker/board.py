@@ -49,6 +49,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     started_at: float
     connected: bool
+    mode: str = "working"
+    refusal: str = ""  # why it takes no job at this moment, in words; empty when it does
     attempts: list[ShownAttempt] = []
 
 
@@ -117,6 +119,13 @@ class Board:
         with self._lock:
             if self._status.connected != yes:
                 self._status = msgspec.structs.replace(self._status, connected=yes)
+                self._write()
+
+    def show(self, mode: str, refusal: str) -> None:
+        """What was asked of this worker, and why it takes no jobs now."""
+        with self._lock:
+            if (self._status.mode, self._status.refusal) != (mode, refusal):
+                self._status = msgspec.structs.replace(self._status, mode=mode, refusal=refusal)
                 self._write()
 
     def held(self) -> list[Running]:

@@ -28,6 +28,7 @@ from xwhep.worker.machine import disk_free
 from xwhep.worker.results import harvest, hash_file
 from xwhep.worker.retry import Stopped
 from xwhep.worker.session import Session
+from xwhep.worker.signatures import Forged, Signers, Unsigned
 from xwhep.worker.spool import Parcel, Spool, listed
 from xwhep.worker.trees import remove_tree
 
@@ -57,6 +58,7 @@ class Workshop:
     launcher: Launcher
     spool: Spool
     board: Board
+    signers: Signers = field(default_factory=lambda: Signers(()))
 
 
 @dataclass(kw_only=True)
@@ -123,6 +125,7 @@ def _executed(attempt: Attempt, shop: Workshop, bench: _Bench) -> Parcel | None:
 
 def _prepare(attempt: Attempt, shop: Workshop, bench: _Bench) -> sandbox.Command:
     lease, source = attempt.lease, Download(shop.session, attempt.cancel)
+    _check_signature(lease, shop.signers)
     asset = _asset(lease, shop.assets)
     try:
         if lease.binary:
@@ -148,6 +151,17 @@ def _asset(lease: Lease, assets: Assets) -> Asset | None:
     raise Refused(
         f"the shared asset {lease.shared!r} is not installed (any more)" if lease.shared else "it has no program"
     )
+
+
+def _check_signature(lease: Lease, signers: Signers) -> None:
+    """A shared asset needs none: the owner of this machine installed it."""
+    try:
+        if lease.binary:
+            signers.check(lease.app, lease.binary)
+    except Unsigned as exc:
+        raise HandBack(str(exc)) from exc
+    except Forged as exc:
+        raise Refused(str(exc)) from exc
 
 
 def _place_datum(datum: LeasedDatum, cache: Cache, source: Download, bench: _Bench) -> None:

@@ -29,11 +29,13 @@ from xwhep.worker.execution import Workshop
 from xwhep.worker.flag import Flag
 from xwhep.worker.identity import Identity
 from xwhep.worker.launch import Launcher, Wall, choose
-from xwhep.worker.loop import Worker
+from xwhep.worker.loop import Terms, Worker
 from xwhep.worker.machine import Host, ram_bytes
+from xwhep.worker.owner import Owner
 from xwhep.worker.retry import Stopped, patiently
 from xwhep.worker.sandbox import BUBBLEWRAP, PROCESS, Form, Limits
 from xwhep.worker.settings import Settings
+from xwhep.worker.signatures import Signers
 from xwhep.worker.spool import Spool
 from xwhep.worker.trees import remove_tree
 
@@ -50,6 +52,7 @@ def run(settings: Settings) -> int:
     """
     stop = Flag()
     stop_on_signals(stop)
+    Signers(settings.signers)  # says at once when it cannot check them
     prepare_state(settings.state)
     with sole_worker(settings.state):
         processes.guard_this_process()
@@ -62,7 +65,8 @@ def run(settings: Settings) -> int:
             return 0
         shop = _workshop(settings, identity, wall, assets)
         log.info("worker %s (%s) serves %s", identity.name, identity.worker_id, identity.address)
-        Worker(identity, host, shop, settings.slots).run(stop)
+        owner = Owner(hours=settings.hours, load=settings.load_max, idle_s=settings.idle_s)
+        Worker(identity, host, shop, Terms(settings.slots, owner)).run(stop)
     return 0
 
 
@@ -172,9 +176,10 @@ def _workshop(settings: Settings, identity: Identity, wall: Wall, assets: Assets
     return Workshop(
         jobs=prepare_jobs(settings.state),
         session=identity.session(settings.state),
-        cache=Cache(settings.state / "cache", settings.cache_max),
+        cache=Cache(settings.state / "cache", settings.cache_max, settings.disk_reserve),
         assets=assets,
         launcher=Launcher(wall, limits_of(settings), settings.stop_grace),
         spool=Spool(settings.state),
         board=Board(settings.state, status),
+        signers=Signers(settings.signers),
     )

@@ -18,6 +18,8 @@ from typing import Any
 
 from xwhep.common.errors import UsageError
 from xwhep.worker.machine import cpu_count
+from xwhep.worker.owner import Span, parse_hours
+from xwhep.worker.signatures import parse_signers
 
 PREFIX = "XWHEP_WORKER_"
 CONFIG_VARIABLE = "XWHEP_WORKER_CONFIG"
@@ -75,7 +77,7 @@ def words(text: str) -> tuple[str, ...]:
 def _seconds(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 3600:  # also refuses nan
-        raise ValueError("write seconds from 0 to 3600")
+        raise ValueError("write a number from 0 to 3600")
     return value
 
 
@@ -122,6 +124,26 @@ class Settings:
     job_files: int = field(
         default=4096,
         metadata=_about(_at_least_one, "most files that one process of a job may have open"),
+    )
+    disk_reserve: int = field(
+        default=64 * 2**20,
+        metadata=_about(parse_size, "bytes of the disk that programs and data never fill, as 10G"),
+    )
+    hours: tuple[Span, ...] = field(
+        default=(),
+        metadata=_about(parse_hours, "when jobs may start, as mon-fri 18-08, sat-sun 00-24 (default: always)"),
+    )
+    load_max: float = field(
+        default=0.0,
+        metadata=_about(_seconds, "load by others than jobs from which on no job starts (default, 0: any)"),
+    )
+    idle_s: float = field(
+        default=0.0,
+        metadata=_about(_seconds, "seconds without a key at any terminal before a job starts (default: 0)"),
+    )
+    signers: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(parse_signers, "public keys whose programs may run, with commas between (default: all may)"),
     )
     labels: tuple[str, ...] = field(
         default=(),

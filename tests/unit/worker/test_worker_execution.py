@@ -16,7 +16,7 @@ from xwhep.worker.execution import HandBack, Refused, Workshop, execute, program
 from xwhep.worker.flag import Flag
 from xwhep.worker.identity import stored
 from xwhep.worker.launch import Ended, Launcher, Wall
-from xwhep.worker.loop import Worker
+from xwhep.worker.loop import Terms, Worker
 from xwhep.worker.machine import Host
 from xwhep.worker.sandbox import Limits
 from xwhep.worker.spool import Spool
@@ -126,7 +126,7 @@ def test_a_handed_back_job_is_told_to_the_server_and_work_goes_on(grid, folder, 
 
     monkeypatch.setattr(Cache, "place", first_full)
     stop = Flag()
-    thread = threading.Thread(target=Worker(identity, Host(folder, "process"), shop, 1).run, args=(stop,))
+    thread = threading.Thread(target=Worker(identity, Host(folder, "process"), shop, Terms(1)).run, args=(stop,))
     thread.start()
     first = grid.submit(b"#!/bin/sh\n")
     grid.until(lambda: grid.left)
