@@ -3,6 +3,7 @@
 import errno
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,13 @@ def test_the_wall_clock_is_obeyed(grid, shop: Workshop, seconds: float, reason: 
         assert 0.3 <= time.monotonic() - before < 5
         assert result.exit_code == 128 + 15
         assert parcel.files()[0][1].read_text() == "begun\n"
+
+
+def test_a_limit_that_was_passed_is_told_to_the_owner_of_the_job(grid, shop: Workshop, isolation: str) -> None:
+    limits = Limits(processes=512, files=256, disk=2**20)
+    grid.submit(b"#!/bin/sh\nfor i in 1 2 3; do head -c 500K /dev/zero > $i; done; sleep 60\n")
+    small = replace(shop, launcher=Launcher(Wall(isolation), limits, 1.0))
+    parcel = execute(Attempt(grid.pending.pop()), small)
+    assert parcel is not None
+    assert parcel.message.result.reason == f"disk limit: it used more than {2**20} bytes"
+    assert parcel.message.result.wall_s < 20
