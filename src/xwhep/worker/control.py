@@ -71,11 +71,13 @@ class Control:
         connection, _ = self._listener.accept()
         with connection:
             connection.settimeout(1.0)
+            # Read first: a socket that is closed with something unread in it loses the answer.
+            asked = connection.recv(_LINE_BYTES).decode("ascii", "replace").strip()
             if _user_of(connection) not in (0, os.geteuid()):
                 connection.sendall(b"error not for this user\n")
                 return
             try:
-                mode = Mode(connection.recv(_LINE_BYTES).decode("ascii", "replace").strip())
+                mode = Mode(asked)
             except ValueError:
                 connection.sendall(b"error no such mode\n")
                 return

@@ -55,16 +55,25 @@ class Follower:
                 return
 
     def _send(self, attempt: Attempt, stream: str) -> None:
-        key = attempt.key, stream
-        while True:
-            sent = self._sent.get(key, 0)
-            offset, data = piece(self._jobs / attempt.key / stream, sent)
+        key, file = (attempt.key, stream), self._jobs / attempt.key / stream
+        # What comes while this is sent waits for the next round: else a job that writes all the time is all news.
+        size, sent = _size(file), self._sent.get(key, 0)
+        news = size - sent if size >= sent else size
+        pieces = -(-min(KEPT_BYTES, news) // PIECE_BYTES)
+        for _ in range(pieces):
+            offset, data = piece(file, self._sent.get(key, 0))
             if not data:
                 return
             lease = attempt.lease
             message = Output(job_id=lease.job_id, attempt=lease.attempt, stream=stream, offset=offset, data=data)
             self._session.post("/v1/work/output", message, Ack)
             self._sent[key] = offset + len(data)
+
+
+def _size(file: Path) -> int:
+    with contextlib.suppress(OSError):
+        return file.lstat().st_size
+    return 0
 
 
 def piece(file: Path, sent: int) -> tuple[int, bytes]:

@@ -126,3 +126,20 @@ def test_a_round_comes_at_most_once_a_second(grid, job: Job) -> None:
     stop = Flag()
     Counted(job.follower._session, job.board, job.folder).run(stop)
     assert all(after - before >= 0.99 for before, after in itertools.pairwise(times))
+
+
+def test_what_comes_while_news_are_sent_waits_for_the_next_round(grid, job: Job, monkeypatch) -> None:
+    job.board.watch([Running(job_id="j", attempt=1)])
+    real = follow.piece
+
+    def busy(file: Path, sent: int) -> tuple[int, bytes]:
+        found = real(file, sent)
+        job.writes(b"more")
+        return found
+
+    monkeypatch.setattr(follow, "piece", busy)
+    job.writes(b"one")
+    job.follower.send_news()
+    assert sent(grid) == [("stdout", 0, b"one")]
+    job.follower.send_news()
+    assert len(sent(grid)) == 2
