@@ -250,7 +250,8 @@ class Failing(Model, frozen=True, kw_only=True):
 
 
 class Explanation(Model, frozen=True, kw_only=True):
-    """Why a job is where it is. `workers` are there; `fitting` could run it; of these `busy` have no free slot."""
+    """Why a job is where it is. `workers` are there; `fitting` of them could run it, `busy` of those have no free
+    slot."""
 
     job_id: str
     state: JobState

@@ -49,18 +49,22 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     started_at: float
     connected: bool
+    mode: str = "working"
+    refusal: str = ""  # why it takes no job at this moment, in words; empty when it does
     attempts: list[ShownAttempt] = []
 
 
 @dataclass(eq=False)
 class Attempt:
-    """One job that this worker holds. `cancel` ends it, whatever it does; `handed_back`: nobody wants its result."""
+    """One job that this worker holds. `cancel` ends it, whatever it does; `handed_back`: nobody wants its result;
+    `watched`: somebody follows what it writes."""
 
     lease: Lease
     cancel: Flag = field(default_factory=Flag)
     phase: Phase = Phase.PREPARING
     since: float = field(default_factory=time.time)
     handed_back: bool = False
+    watched: bool = False
 
     @property
     def key(self) -> str:
@@ -117,6 +121,13 @@ class Board:
                 self._status = msgspec.structs.replace(self._status, connected=yes)
                 self._write()
 
+    def show(self, mode: str, refusal: str) -> None:
+        """What was asked of this worker, and why it takes no jobs now."""
+        with self._lock:
+            if (self._status.mode, self._status.refusal) != (mode, refusal):
+                self._status = msgspec.structs.replace(self._status, mode=mode, refusal=refusal)
+                self._write()
+
     def held(self) -> list[Running]:
         """Every attempt whose lease must go on."""
         with self._lock:
@@ -125,6 +136,12 @@ class Board:
     def unfinished(self) -> list[Attempt]:
         with self._lock:
             return list(self._attempts.values())
+
+    def watch(self, watched: list[Running]) -> None:
+        """Exactly these are followed by somebody."""
+        with self._lock:
+            for key, attempt in self._attempts.items():
+                attempt.watched = Running(job_id=key[0], attempt=key[1]) in watched
 
     def find(self, running: Running) -> Attempt | None:
         with self._lock:

@@ -31,8 +31,8 @@ _CHUNK_BYTES = 1024 * 1024
 class Cache:
     """Blobs of one server under `folder`. Threads may share it; the state folder's lock keeps other processes out."""
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
-        self._folder, self._max_bytes = folder, max_bytes
+    def __init__(self, folder: Path, max_bytes: int, reserve_bytes: int = RESERVE_BYTES) -> None:
+        self._folder, self._max_bytes, self._reserve_bytes = folder, max_bytes, reserve_bytes
         folder.mkdir(mode=0o700, exist_ok=True)
         self._guard = threading.Lock()
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -64,7 +64,7 @@ class Cache:
 
     def _make_room(self, size: int, keep: str) -> None:
         # What is kept here may go twice over: the blob comes to the cache, then to the job's folder.
-        needed = 2 * size + RESERVE_BYTES
+        needed = 2 * size + self._reserve_bytes
         missing = needed - disk_free(self._folder)
         if missing > 0:
             self._shrink(max(0, self._total() - missing), keep)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,7 +28,9 @@ from xwhep.worker.machine import disk_free
 from xwhep.worker.results import harvest, hash_file
 from xwhep.worker.retry import Stopped
 from xwhep.worker.session import Session
+from xwhep.worker.signatures import Forged, Signers, Unsigned
 from xwhep.worker.spool import Parcel, Spool, listed
+from xwhep.worker.trees import remove_tree
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Workshop:
     launcher: Launcher
     spool: Spool
     board: Board
+    signers: Signers = field(default_factory=lambda: Signers(()))
 
 
 @dataclass(kw_only=True)
@@ -117,12 +119,13 @@ def _executed(attempt: Attempt, shop: Workshop, bench: _Bench) -> Parcel | None:
         return None
     if ended.wall_failed:
         raise HandBack(f"the sandbox could not be built: {_first_line(bench.folder / 'stderr')}")
-    reason = _full_disk_reason(ended, bench)
+    reason = ended.reason or _full_disk_reason(ended, bench)
     return _store(attempt, shop, bench, _Account(ended.exit_code, reason, time.monotonic() - started))
 
 
 def _prepare(attempt: Attempt, shop: Workshop, bench: _Bench) -> sandbox.Command:
     lease, source = attempt.lease, Download(shop.session, attempt.cancel)
+    _check_signature(lease, shop.signers)
     asset = _asset(lease, shop.assets)
     try:
         if lease.binary:
@@ -148,6 +151,17 @@ def _asset(lease: Lease, assets: Assets) -> Asset | None:
     raise Refused(
         f"the shared asset {lease.shared!r} is not installed (any more)" if lease.shared else "it has no program"
     )
+
+
+def _check_signature(lease: Lease, signers: Signers) -> None:
+    """A shared asset needs none: the owner of this machine installed it."""
+    try:
+        if lease.binary:
+            signers.check(lease.app, lease.binary)
+    except Unsigned as exc:
+        raise HandBack(str(exc)) from exc
+    except Forged as exc:
+        raise Refused(str(exc)) from exc
 
 
 def _place_datum(datum: LeasedDatum, cache: Cache, source: Download, bench: _Bench) -> None:
@@ -182,7 +196,13 @@ def _command(lease: Lease, asset: Asset | None, shop: Workshop, bench: _Bench) -
         argv, shown = (str(seen.app / program_name(lease.app)),), ()
     if any("\0" in argument for argument in lease.args):
         raise Refused("an argument contains a NUL character")
-    return sandbox.Command(argv=(*argv, *lease.args), environment=environment, folder=bench.folder, shown=shown)
+    return sandbox.Command(
+        argv=(*argv, *lease.args),
+        environment=environment,
+        folder=bench.folder,
+        shown=shown,
+        wall_clock_s=lease.wall_clock_s,
+    )
 
 
 def _run(command: sandbox.Command, attempt: Attempt, shop: Workshop, bench: _Bench) -> Ended:
@@ -276,14 +296,3 @@ def safe_path(name: str) -> PurePosixPath:
 def _hand_over(path: Path, mode: int) -> None:
     path.chmod(mode)
     give_to_job(path)
-
-
-def remove_tree(folder: Path) -> None:
-    """Remove a job's folder, also where the job took permissions away."""
-    if not folder.is_symlink() and folder.is_dir():
-        for inner, names, _ in os.walk(folder):
-            for name in names:
-                path = Path(inner, name)
-                if not path.is_symlink():
-                    path.chmod(0o700)
-        shutil.rmtree(folder)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable
 
 from xwhep.common.errors import AuthenticationFailed, NotAllowed, XwhepError
 from xwhep.common.wire import Heartbeat, HeartbeatReply
@@ -23,10 +24,12 @@ _ANSWER_LEAST_S = 5.0
 
 
 class Heart:
-    """`beat` is the body of its thread."""
+    """`beat` is the body of its thread. `renew` takes a new token of this worker, when the server sends one."""
 
-    def __init__(self, session: Session, board: Board, interval_s: float) -> None:
-        self._session, self._board = session, board
+    def __init__(
+        self, session: Session, board: Board, interval_s: float, renew: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._session, self._board, self._renew = session, board, renew
         self._interval_s = bounded(interval_s)
 
     def beat(self, stop: Flag) -> None:
@@ -58,6 +61,9 @@ class Heart:
         if reply is None:
             return
         self._interval_s = bounded(reply.heartbeat_s)
+        if reply.token:
+            self._renew(reply.token)
+        self._board.watch(reply.watched)
         for running in reply.stop:
             if attempt := self._board.find(running):
                 log.info("%s: stopped by the server", attempt)

@@ -65,6 +65,17 @@ def join(line: JoinLine, name: str, machine: Machine, state: Path) -> Identity:
     return identity
 
 
+def renewed(identity: Identity, token: str, state: Path) -> Identity:
+    """The same worker with a new token, stored: the server voids the old one when it sees the new one.
+
+    Raises:
+        OSError: it cannot be stored; the old one goes on for a while.
+    """
+    changed = msgspec.structs.replace(identity, token=token)
+    write_atomically(state / FILE_NAME, msgspec.json.encode(changed))
+    return changed
+
+
 def stored(state: Path) -> Identity | None:
     """The identity of an earlier join; None before the first.
 

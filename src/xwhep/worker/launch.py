@@ -13,16 +13,17 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
 from xwhep.common.errors import UsageError
-from xwhep.worker import processes, sandbox
+from xwhep.worker import processes, sandbox, seccomp
 from xwhep.worker.flag import Flag
-from xwhep.worker.sandbox import BUBBLEWRAP, CONTAINER, PROCESS, Command, Limits
+from xwhep.worker.sandbox import BUBBLEWRAP, CONTAINER, FORMS, PROCESS, Command, Form, Limits, Wiring
+from xwhep.worker.watch import Watch, explained
 
 log = logging.getLogger(__name__)
 
@@ -44,19 +45,25 @@ class Streams:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a job ended. `cancelled`: killed since its flag was set; `wall_failed`: its wall could not be built."""
+    """How a job ended. `cancelled`: killed since its flag was set; `wall_failed`: its wall could not be built.
+
+    `reason`: the limit for which it was killed, in words.
+    """
 
     exit_code: int
+    reason: str = ""
     cancelled: bool = False
     wall_failed: bool = False
 
 
 @dataclass(frozen=True)
 class Wall:
-    """How jobs are kept apart: the isolation, and for container and process whether Landlock confines them too."""
+    """How jobs are kept apart: the isolation, for container and process whether Landlock confines them too, and for
+    bubblewrap how much of it works."""
 
     isolation: str
     confined: bool = False
+    form: Form = field(default_factory=Form)
 
 
 class _Status(msgspec.Struct, rename="kebab"):
@@ -68,14 +75,14 @@ class Launcher:
     """Starts jobs behind one wall. Slots share it."""
 
     def __init__(self, wall: Wall, limits: Limits, grace_s: float) -> None:
-        self.isolation, self._confined = wall.isolation, wall.confined
+        self.isolation, self._wall = wall.isolation, wall
         self._limits, self._grace_s = limits, grace_s
         self._system = sandbox.system_options() if wall.isolation == BUBBLEWRAP else []
         self._lock = threading.Lock()
         self._started: dict[int, Mapping[str, str]] = {}  # pid of each running job and its environment
 
     def run(self, command: Command, streams: Streams, cancel: Flag) -> Ended:
-        """Run to the end, or until `cancel` is set: then SIGTERM, and SIGKILL after the grace.
+        """Run to the end, or until `cancel` is set or a limit is passed: then SIGTERM, and SIGKILL after the grace.
 
         Raises:
             OSError: no process can be started (limits of the machine).
@@ -83,18 +90,30 @@ class Launcher:
         with self._start(command, streams) as process:
             pidfd = os.pidfd_open(process.pid)
             try:
-                processes.wait_for(pidfd, cancel.fileno())
+                reason = self._attend(command, process, pidfd, cancel)
                 cancelled = cancel.is_set()  # also when both happened: nobody wants the result then
-                if cancelled:
-                    self._terminate(process, pidfd)
             finally:
                 os.close(pidfd)
                 processes.send_group(process.pid, signal.SIGKILL)
                 code = process.wait()
         self._sweep()
-        if cancelled:
-            return Ended(exit_code=_as_shells_do(code), cancelled=True)
-        return Ended(exit_code=_as_shells_do(code), wall_failed=self._wall_failed(code, streams.status))
+        exit_code = _as_shells_do(code)
+        if cancelled or reason:
+            return Ended(exit_code=exit_code, cancelled=cancelled, reason="" if cancelled else reason)
+        reason = explained(exit_code, self._limits)
+        return Ended(exit_code=exit_code, wall_failed=self._wall_failed(code, streams.status), reason=reason)
+
+    def _attend(self, command: Command, process: subprocess.Popen[bytes], pidfd: int, cancel: Flag) -> str:
+        """Wait for its end, or end it; the limit it was ended for, if any."""
+        _prefer_for_killing(process.pid)
+        watch = Watch(command, self._limits, process.pid)
+        while not (processes.wait_for(pidfd, cancel.fileno(), watch.pause_s()) or cancel.is_set()):
+            if reason := watch.broken():
+                self._terminate(process, pidfd)
+                return reason
+        if cancel.is_set():
+            self._terminate(process, pidfd)
+        return ""
 
     @contextlib.contextmanager
     def _start(self, command: Command, streams: Streams) -> Iterator[subprocess.Popen[bytes]]:
@@ -102,7 +121,7 @@ class Launcher:
             argv, passed = self._argv(command, streams.status, stack)
             with self._lock:  # a child not yet in _started would be taken for an orphan
                 process = subprocess.Popen(
-                    argv,
+                    [*as_job_user(), *argv],
                     stdin=streams.stdin,
                     stdout=streams.stdout,
                     stderr=streams.stderr,
@@ -111,9 +130,6 @@ class Launcher:
                     pass_fds=passed,
                     start_new_session=True,
                     umask=0o022,
-                    user=job_user(),
-                    group=job_user(),
-                    extra_groups=None if job_user() is None else [],
                 )
                 self._started[process.pid] = command.environment
         try:
@@ -126,11 +142,15 @@ class Launcher:
         self, command: Command, status: IO[bytes], stack: contextlib.ExitStack
     ) -> tuple[list[str], tuple[int, ...]]:
         if self.isolation != BUBBLEWRAP:
-            return sandbox.plain_argv(command, self._limits, self._confined), ()
-        options = stack.enter_context(os.fdopen(os.memfd_create("options"), "wb"))
-        options.write(sandbox.packed(sandbox.bubblewrap_options(command, self._system, status.fileno())))
-        options.seek(0)
-        return sandbox.bubblewrap_argv(command, self._limits, options.fileno()), (options.fileno(), status.fileno())
+            return sandbox.plain_argv(command, self._limits, self._wall.confined), ()
+        passed = [status.fileno()]
+        filtered = None if self._wall.form.sealed else seccomp.program()
+        if filtered is not None:
+            passed.append(_readable(filtered, stack))
+        wiring = Wiring(status=status.fileno(), seccomp=passed[1] if filtered is not None else None)
+        told = sandbox.bubblewrap_options(command, self._system, self._wall.form, wiring)
+        passed.append(_readable(sandbox.packed(told), stack))
+        return sandbox.bubblewrap_argv(command, self._limits, passed[-1]), tuple(passed)
 
     def _terminate(self, process: subprocess.Popen[bytes], pidfd: int) -> None:
         """Ask, then order. bwrap itself is not asked: it would end at once and take the job with it."""
@@ -167,6 +187,20 @@ class Launcher:
                     processes.send(each, signal.SIGKILL)
 
 
+def _prefer_for_killing(pid: int) -> None:
+    """Out of memory, the kernel ends jobs before the worker and its owner's programs. Children inherit it."""
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+
+
+def _readable(content: bytes, stack: contextlib.ExitStack) -> int:
+    """A file descriptor from which a child reads `content`; it lives as long as `stack`."""
+    stream = stack.enter_context(os.fdopen(os.memfd_create("told"), "wb", buffering=0))
+    stream.write(content)
+    stream.seek(0)
+    return stream.fileno()
+
+
 def _marks(environment: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(name, environment.get(name, "")) for name in ("XWHEP_JOB_ID", "XWHEP_ATTEMPT")]
 
@@ -200,6 +234,12 @@ def job_user() -> int | None:
     return JOB_USER if os.geteuid() == 0 else None
 
 
+def as_job_user() -> list[str]:
+    """What goes before a command so that `job_user` runs it. Popen's own user= would copy the worker's memory map."""
+    user = job_user()
+    return [] if user is None else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--"]
+
+
 def choose(wanted: str, limits: Limits, state: Path) -> Wall:
     """The wall to use: the wanted isolation if it works here; for "auto" the strongest that does.
 
@@ -207,9 +247,9 @@ def choose(wanted: str, limits: Limits, state: Path) -> Wall:
         UsageError: the wanted one does not work here, or none does.
     """
     if wanted in ("auto", BUBBLEWRAP):
-        problem = probe(Wall(BUBBLEWRAP), limits, state)
-        if not problem:
-            return Wall(BUBBLEWRAP)
+        found, problem = strongest(limits, state)
+        if found:
+            return found
         if wanted == BUBBLEWRAP:
             raise UsageError(
                 f"bubblewrap does not work here: {problem}", "install bubblewrap, or set XWHEP_WORKER_ISOLATION=auto"
@@ -223,6 +263,18 @@ def choose(wanted: str, limits: Limits, state: Path) -> Wall:
     if problem := probe(Wall(choice), limits, state):
         raise UsageError(f"no job can be started here: {problem}", "install the package util-linux (prlimit, setpriv)")
     return Wall(choice)
+
+
+def strongest(limits: Limits, state: Path) -> tuple[Wall | None, str]:
+    """The strongest form of bubblewrap that works here, or none, and what the strongest of all fails at."""
+    first = ""
+    for form in FORMS:
+        wall = Wall(BUBBLEWRAP, form=form)
+        problem = probe(wall, limits, state)
+        if not problem:
+            return wall, first
+        first = first or problem
+    return None, first
 
 
 def probe(wall: Wall, limits: Limits, state: Path) -> str:

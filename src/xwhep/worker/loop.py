@@ -13,16 +13,20 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from xwhep.common.errors import AuthenticationFailed, NotAllowed, XwhepError
 from xwhep.common.wire import Ack, Lease, Leave, Running, WorkRequest
 from xwhep.worker.board import Attempt
+from xwhep.worker.control import Control, Mode, stored_mode
 from xwhep.worker.delivery import Delivery
 from xwhep.worker.execution import HandBack, Workshop, execute
 from xwhep.worker.flag import Flag
+from xwhep.worker.follow import Follower
 from xwhep.worker.heart import Heart
-from xwhep.worker.identity import Identity
+from xwhep.worker.identity import Identity, renewed
 from xwhep.worker.machine import Host
+from xwhep.worker.owner import Owner
 from xwhep.worker.retry import Backoff, Stopped, patiently, pause
 from xwhep.worker.spool import Parcel, is_key
 
@@ -31,14 +35,24 @@ log = logging.getLogger(__name__)
 POLL_S = 20.0
 POLL_MARGIN_S = 15.0  # more than the server may be late with its 204
 LEAVE_S = 1.0
+OWNER_LOOK_S = 2.0  # how often the owner's hours, load and keyboard are looked at while they forbid work
 COOL_DOWN_S = 2.0  # after a job had to be handed back: it may come straight back
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How much of a machine its owner lends, and when."""
+
+    slots: int
+    owner: Owner = field(default_factory=Owner)
 
 
 class Worker:
     """One enrolled worker. `run` is its whole life."""
 
-    def __init__(self, identity: Identity, host: Host, shop: Workshop, slots: int) -> None:
-        self._host, self._shop = host, shop
+    def __init__(self, identity: Identity, host: Host, shop: Workshop, terms: Terms) -> None:
+        self._host, self._shop, self._owner, slots = host, shop, terms.owner, terms.slots
+        self._mode, self._mode_changed = stored_mode(host.state), threading.Condition()
         self._slot_count, self._slots = slots, threading.Semaphore(slots)
         self._leases: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
         self._given_up = Flag()
@@ -47,7 +61,10 @@ class Worker:
         self._polls = identity.session(host.state)
         self._beats = identity.session(host.state)
         self._deliveries = identity.session(host.state)
-        self._heart = Heart(self._beats, shop.board, identity.heartbeat_s)
+        self._outputs = identity.session(host.state)
+        self._identity = identity
+        self._heart = Heart(self._beats, shop.board, identity.heartbeat_s, self._renew)
+        self._follower = Follower(self._outputs, shop.board, shop.jobs)
         self._delivery = Delivery(self._deliveries, shop.spool, shop.board, self._given_up)
 
     def run(self, stop: Flag) -> None:
@@ -62,7 +79,10 @@ class Worker:
             log.info("%s: its result is still here", parcel)
             self._delivery.add(parcel)
         slots = [self._start(f"slot-{number + 1}", self._serve_slot) for number in range(self._slot_count)]
+        control = Control(self._host.state, self._enter)
+        self._start("control", lambda: control.run(stop))
         self._start("heartbeat", lambda: self._heart.beat(stop))
+        self._start("output", lambda: self._follower.run(stop))
         delivery = self._start("delivery", self._delivery.run)
         dispatcher = self._start("dispatcher", self._dispatch)
         stop.wait()
@@ -83,6 +103,19 @@ class Worker:
             self._fatal = self._fatal or exc
             self._stop.set()
 
+    def _renew(self, token: str) -> None:
+        """Stored before it is used: the old one is void from its first use on."""
+        if token == self._identity.token:
+            return
+        try:
+            self._identity = renewed(self._identity, token, self._host.state)
+        except OSError as exc:
+            log.error("a new token cannot be stored, so the old one is kept while it lasts: %s", exc)
+            return
+        for session in (self._polls, self._beats, self._deliveries, self._outputs, self._shop.session):
+            session.use(token)
+        log.info("this worker has a new token")
+
     # The dispatcher: one long poll at a time, while there is a free slot.
 
     def _dispatch(self) -> None:
@@ -95,7 +128,7 @@ class Worker:
                 raise
             except XwhepError as exc:
                 self._slots.release()
-                if not self._stop.is_set():
+                if not self._stop.is_set() and self._mode == Mode.WORKING:  # else it was broken off on purpose
                     pause(backoff, exc, self._stop, "asking for work")
                 continue
             if lease is None or not self._accept(lease):
@@ -107,7 +140,30 @@ class Worker:
             if self._stop.wait(0.5):
                 return False
         self._slots.acquire()
-        return not self._stop.wait(max(0.0, self._cool_until - time.monotonic()))
+        if self._stop.wait(max(0.0, self._cool_until - time.monotonic())):
+            return False
+        return self._wait_for_leave()
+
+    def _wait_for_leave(self) -> bool:
+        """Wait until the owner lets this machine take a job. False when it is time to stop."""
+        while not self._stop.is_set():
+            mode = self._mode
+            refusal = mode if mode != Mode.WORKING else self._owner.refusal(len(self._shop.board.unfinished()))
+            self._shop.board.show(mode, refusal)
+            if not refusal:
+                return True
+            with self._mode_changed:
+                self._mode_changed.wait_for(lambda: self._mode != mode or self._stop.is_set(), OWNER_LOOK_S)  # noqa: B023
+        return False
+
+    def _enter(self, mode: Mode) -> None:
+        """At once, also when the dispatcher waits in a long poll."""
+        with self._mode_changed:
+            self._mode = mode
+            self._mode_changed.notify_all()
+        self._shop.board.show(mode, "" if mode == Mode.WORKING else mode)
+        if mode != Mode.WORKING:
+            self._polls.abort()
 
     def _ask(self) -> Lease | None:
         free = max(1, self._slot_count - len(self._shop.board.unfinished()))
@@ -173,6 +229,8 @@ class Worker:
     def _end_dispatcher(self, dispatcher: threading.Thread) -> None:
         """No lease may come after this: it would wait for its time-out."""
         self._polls.abort()
+        with self._mode_changed:
+            self._mode_changed.notify_all()
         self._slots.release()
         dispatcher.join(LEAVE_S / 4)
 

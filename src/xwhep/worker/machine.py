@@ -22,6 +22,7 @@ class Host:
 
     state: Path
     isolation: str
+    labels: tuple[str, ...] = ()
     root: Path = _ROOT
 
     @cached_property
@@ -41,6 +42,7 @@ class Host:
             version=VERSION,
             shared=shared,
             isolation=self.isolation,
+            labels=list(self.labels),
         )
 
 

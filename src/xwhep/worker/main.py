@@ -1,4 +1,4 @@
-"""The command xwhep-worker: run, join, status, version."""
+"""The command xwhep-worker: run, join, status, pause, resume, drain, version."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from xwhep.common.version import VERSION
 from xwhep.worker import identity, settings
 from xwhep.worker.assets import Assets
 from xwhep.worker.board import read_status, sole_worker
+from xwhep.worker.control import Mode, ask
 from xwhep.worker.launch import choose
 from xwhep.worker.logs import start_logging
 from xwhep.worker.machine import Host
@@ -24,6 +25,12 @@ from xwhep.worker.status import as_json, as_table
 
 log = logging.getLogger(__name__)
 PROGRAM = "xwhep-worker"
+MODES = {"pause": Mode.PAUSED, "resume": Mode.WORKING, "drain": Mode.DRAINING}
+MODE_HELP = {
+    Mode.PAUSED: "takes no new jobs, goes on with those it has",
+    Mode.WORKING: "takes jobs",
+    Mode.DRAINING: "takes no new jobs; status says drained when its last result is delivered",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     settings.add_flags(one, names=("state",))
     one.set_defaults(command=_status)
 
+    for verb, mode in MODES.items():
+        one = commands.add_parser(verb, help=f"tell the running worker: {MODE_HELP[mode]}", description=MODE_HELP[mode])
+        settings.add_flags(one, names=("state",))
+        one.set_defaults(command=_control, mode=mode)
+
     one = commands.add_parser("version", help="print the version")
     one.set_defaults(command=_version)
     return parser
@@ -89,7 +101,9 @@ def _join(typed: argparse.Namespace) -> int:
     prepare_state(chosen.state)
     with sole_worker(chosen.state):
         wall = choose(chosen.isolation, limits_of(chosen), chosen.state)
-        machine = Host(chosen.state, wall.isolation).announce(sorted(Assets(chosen.shared_dir).installed()))
+        machine = Host(chosen.state, wall.isolation, chosen.labels).announce(
+            sorted(Assets(chosen.shared_dir).installed())
+        )
         joined = identity.join(line, chosen.name, machine, chosen.state)
     sys.stdout.write(f"joined {joined.address} as {joined.name} ({joined.worker_id}); next: {PROGRAM} run\n")
     return 0
@@ -117,6 +131,12 @@ def _status(typed: argparse.Namespace) -> int:
         ) from exc
     sys.stdout.write(as_json(status) if typed.format == "json" else as_table(status))
     return 0 if status else ConnectionFailed.exit_code
+
+
+def _control(typed: argparse.Namespace) -> int:
+    ask(_loaded(typed).state, typed.mode)
+    sys.stdout.write(f"the worker is {typed.mode}: {MODE_HELP[typed.mode]}\n")
+    return 0
 
 
 def _version(_: argparse.Namespace) -> int:

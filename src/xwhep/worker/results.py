@@ -54,10 +54,10 @@ def harvest(work: Path, placed: Mapping[str, str], cancel: Flag) -> Harvest:
     for path, figures in _walk(work):
         raw = os.fsencode(path.relative_to(work))
         name = raw.decode("utf-8", "backslashreplace")
-        if not stat.S_ISREG(figures.st_mode):
-            found.left_out.append(name)
-        elif len(name) > PATH_LIMIT - _SUFFIX_ROOM:
+        if len(name) > PATH_LIMIT - _SUFFIX_ROOM:
             found.too_long.append(name[:80] + "...")
+        elif not stat.S_ISREG(figures.st_mode):
+            found.left_out.append(name)
         else:
             sha256, size = hash_file(path, cancel)
             file = ResultFile(path=name, sha256=sha256, size=size, mode=stat.S_IMODE(figures.st_mode) & 0o777)
@@ -102,7 +102,10 @@ def _walk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
         for path in inner:
             figures = path.lstat()
             if stat.S_ISDIR(figures.st_mode):
-                pending.append(path)
+                if len(os.fsencode(path.relative_to(folder))) < PATH_LIMIT:
+                    pending.append(path)
+                else:  # all below is too long for the server, and soon for the kernel
+                    yield path, figures
                 continue
             if stat.S_ISREG(figures.st_mode) and not figures.st_mode & stat.S_IRUSR:
                 path.chmod(stat.S_IMODE(figures.st_mode) | stat.S_IRUSR)

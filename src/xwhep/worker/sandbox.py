@@ -1,10 +1,11 @@
 """The walls around a job, as argv. Nothing here starts a process or keeps state.
 
-    bubblewrap   prlimit -> bwrap -> job       own user, pid, network (none), ipc, uts and mount namespaces
+    bubblewrap   bwrap -> prlimit -> job       own user, pid, network (none), ipc, uts and mount namespaces
     container    prlimit -> setpriv -> confine -> env -> job     the container around the worker is the wall
     process      prlimit -> setpriv -> confine -> env -> job     no wall but the user: say so aloud
 
-confine.py (Landlock) is left out where the kernel cannot do it; the worker then says so.
+confine.py (Landlock) is left out where the kernel cannot do it; the worker then says so. Containers allow less of
+bubblewrap than machines do: FORMS, strongest first, are tried until one works.
 
 In bubblewrap a job sees: /job (its folder, writable), /tmp (its own, on disk), /app (its program), /usr and little
 of /etc, read-only. The options of bwrap travel through a file descriptor: an argv could be read by every user of
@@ -31,15 +32,44 @@ _PATH = "/usr/local/bin:/usr/bin:/bin"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # They turn a program into another before its first line runs, also a shared asset whose command the owner chose.
 _REFUSED = re.compile(r"LD_.*|GLIBC_TUNABLES|GCONV_PATH|XWHEP_.*")
+SHARED_MEMORY_BYTES = 256 * 2**20
 WRAPPER_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """`processes`: of the job's user; `files`: open in one process. Core files are always off."""
+    """`processes`: of the job's user; `files`: open in one process; `memory` and `disk`: bytes of a whole job.
+
+    0 bytes: no limit. The kernel keeps each process, and each file, below them at once; watch.py keeps their sum.
+    Core files are always off.
+    """
 
     processes: int
     files: int
+    memory: int = 0
+    disk: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """How much of bubblewrap works here.
+
+    `own_proc`: a /proc of its own processes; else that of the machine around it, read-only: a job sees the ids and the
+    arguments of others there, but can neither signal nor trace them, being in other namespaces. `sealed`: the kernel
+    refuses more user namespaces; else a filter of system calls does. `named`: a host name of its own.
+    """
+
+    own_proc: bool = True
+    sealed: bool = True
+    named: bool = True
+
+
+FORMS = (
+    Form(),
+    Form(named=False),
+    Form(named=False, sealed=False),
+    Form(named=False, sealed=False, own_proc=False),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +83,16 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """One job's process: `folder` holds work/, tmp/ and app/; `shown` are more paths it may read."""
+    """One job's process: `folder` holds work/, tmp/ and app/; `shown` are more paths it may read.
+
+    After `wall_clock_s` it is killed; 0: never.
+    """
 
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     folder: Path
     shown: tuple[Path, ...] = ()
+    wall_clock_s: float = 0.0
 
 
 def view(isolation: str, folder: Path) -> View:
@@ -84,7 +118,10 @@ def environment(view: View, own: Mapping[str, str], marks: Mapping[str, str]) ->
 
 
 def limits_argv(limits: Limits) -> list[str]:
-    return ["prlimit", "--core=0:0", f"--nproc={limits.processes}", f"--nofile={limits.files}", "--"]
+    # Not --as: the address space that Java, Go, Haskell or JavaScript reserve, and never use, would count.
+    sizes = [f"--data={limits.memory}"] if limits.memory else []
+    sizes += [f"--fsize={limits.disk}"] if limits.disk else []
+    return ["/usr/bin/prlimit", "--core=0:0", f"--nproc={limits.processes}", f"--nofile={limits.files}", *sizes, "--"]
 
 
 def plain_argv(command: Command, limits: Limits, confined: bool) -> list[str]:
@@ -108,19 +145,32 @@ def confinement_of(command: Command) -> str:
 
 
 def bubblewrap_argv(command: Command, limits: Limits, options_fd: int) -> list[str]:
-    return [*limits_argv(limits), "bwrap", "--args", str(options_fd), "--", *command.argv]
+    """Limits are set behind the wall: there the processes of one job are counted, not those of all jobs of its user."""
+    return ["bwrap", "--args", str(options_fd), "--", *limits_argv(limits), *command.argv]
 
 
-def bubblewrap_options(command: Command, system: Sequence[str], status_fd: int) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class Wiring:
+    """File descriptors that bwrap inherits: it writes its report to `status`, and reads a filter from `seccomp`."""
+
+    status: int
+    seccomp: int | None = None
+
+
+def bubblewrap_options(command: Command, system: Sequence[str], form: Form, wiring: Wiring) -> list[str]:
     """Everything bwrap is told but the command. `system` comes from `system_options`."""
     options = [
         *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
-        *("--disable-userns", "--cap-drop", "ALL", "--die-with-parent", "--hostname", "xwhep-job"),
-        *("--json-status-fd", str(status_fd), "--clearenv"),
+        *("--cap-drop", "ALL", "--die-with-parent", "--json-status-fd", str(wiring.status), "--clearenv"),
     ]
+    options += ["--disable-userns"] if form.sealed else []
+    options += ["--hostname", "xwhep-job"] if form.named else []
+    options += ["--seccomp", str(wiring.seccomp)] if wiring.seccomp is not None else []
     for name, value in command.environment.items():
         options += ["--setenv", name, value]
-    options += [*system, "--proc", "/proc", "--dev", "/dev"]
+    options += [*system, *(["--proc", "/proc"] if form.own_proc else ["--ro-bind", "/proc", "/proc"])]
+    # What is written to a tmpfs is memory that no process has: only /dev/shm takes some, and not much.
+    options += ["--dev", "/dev", "--size", str(SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
     options += ["--ro-bind", str(command.folder / "app"), "/app"]
     options += ["--bind", str(command.folder / "tmp"), "/tmp", "--dir", "/var", "--symlink", "/tmp", "/var/tmp"]  # noqa: S108
     for path in command.shown:  # after /tmp, which would hide what is below it

@@ -25,16 +25,19 @@ from xwhep.worker import processes
 from xwhep.worker.assets import Assets
 from xwhep.worker.board import Board, Status, sole_worker
 from xwhep.worker.cache import Cache
-from xwhep.worker.execution import Workshop, remove_tree
+from xwhep.worker.execution import Workshop
 from xwhep.worker.flag import Flag
 from xwhep.worker.identity import Identity
 from xwhep.worker.launch import Launcher, Wall, choose
-from xwhep.worker.loop import Worker
-from xwhep.worker.machine import Host
+from xwhep.worker.loop import Terms, Worker
+from xwhep.worker.machine import Host, ram_bytes
+from xwhep.worker.owner import Owner
 from xwhep.worker.retry import Stopped, patiently
-from xwhep.worker.sandbox import PROCESS, Limits
+from xwhep.worker.sandbox import BUBBLEWRAP, PROCESS, Form, Limits
 from xwhep.worker.settings import Settings
+from xwhep.worker.signatures import Signers
 from xwhep.worker.spool import Spool
+from xwhep.worker.trees import remove_tree
 
 log = logging.getLogger(__name__)
 
@@ -49,24 +52,31 @@ def run(settings: Settings) -> int:
     """
     stop = Flag()
     stop_on_signals(stop)
+    Signers(settings.signers)  # says at once when it cannot check them
     prepare_state(settings.state)
     with sole_worker(settings.state):
         processes.guard_this_process()
         wall = choose(settings.isolation, limits_of(settings), settings.state)
         _log_start(settings, wall)
-        host, assets = Host(settings.state, wall.isolation), Assets(settings.shared_dir)
+        host, assets = Host(settings.state, wall.isolation, settings.labels), Assets(settings.shared_dir)
         try:
             identity = _identity(settings, host, assets, stop)
         except Stopped:
             return 0
         shop = _workshop(settings, identity, wall, assets)
         log.info("worker %s (%s) serves %s", identity.name, identity.worker_id, identity.address)
-        Worker(identity, host, shop, settings.slots).run(stop)
+        owner = Owner(hours=settings.hours, load=settings.load_max, idle_s=settings.idle_s)
+        Worker(identity, host, shop, Terms(settings.slots, owner)).run(stop)
     return 0
 
 
 def limits_of(settings: Settings) -> Limits:
-    return Limits(processes=settings.job_processes, files=settings.job_files)
+    return Limits(
+        processes=settings.job_processes,
+        files=settings.job_files,
+        memory=settings.job_memory or ram_bytes(),
+        disk=settings.job_disk,
+    )
 
 
 def stop_on_signals(stop: Flag) -> None:
@@ -119,6 +129,8 @@ def prepare_jobs(state: Path) -> Path:
 
 def _log_start(settings: Settings, wall: Wall) -> None:
     how = f"{wall.isolation} with Landlock" if wall.confined else wall.isolation
+    if wall.isolation == BUBBLEWRAP and wall.form != Form():
+        how = f"{wall.isolation} as far as it works here ({wall.form})"
     log.info("xwhep-worker %s, state %s, %d slots, isolation %s", VERSION, settings.state, settings.slots, how)
     if wall.isolation == PROCESS:
         log.warning("no wall but this machine's users stands between its network and jobs; bubblewrap would be one")
@@ -164,9 +176,10 @@ def _workshop(settings: Settings, identity: Identity, wall: Wall, assets: Assets
     return Workshop(
         jobs=prepare_jobs(settings.state),
         session=identity.session(settings.state),
-        cache=Cache(settings.state / "cache", settings.cache_max),
+        cache=Cache(settings.state / "cache", settings.cache_max, settings.disk_reserve),
         assets=assets,
         launcher=Launcher(wall, limits_of(settings), settings.stop_grace),
         spool=Spool(settings.state),
         board=Board(settings.state, status),
+        signers=Signers(settings.signers),
     )

@@ -47,13 +47,17 @@ class Session:
         self._address = address
         self._headers = {"User-Agent": f"xwhep-worker/{VERSION}"}
         if token:
-            self._headers["Authorization"] = f"Bearer {token}"
+            self.use(token)
         self._connections: weakref.WeakSet[KnownHostConnection] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._pool = urllib3.HTTPSConnectionPool(
             url.hostname or "", url.port, maxsize=4, retries=False, ssl_context=trust.client_context(ca_file)
         )
         self._pool.ConnectionCls = self._tracked()
+
+    def use(self, token: str) -> None:
+        """Authenticate by this token from the next call on."""
+        self._headers = self._headers | {"Authorization": f"Bearer {token}"}
 
     def _tracked(self) -> type[KnownHostConnection]:
         session = self
@@ -121,11 +125,15 @@ class Session:
     @contextlib.contextmanager
     def _exchange(self, method: str, path: str, timeout_s: float, **more: Any) -> Iterator[urllib3.BaseHTTPResponse]:
         timeout = urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, timeout_s), read=timeout_s)
-        headers = self._headers | more.pop("headers", {})
+        sent = self._headers
+        headers = sent | more.pop("headers", {})
         with self._translated():
             response = self._pool.urlopen(
                 method, path, headers=headers, timeout=timeout, preload_content=False, redirect=False, **more
             )
+            if response.status == 401 and sent is not self._headers:
+                response.close()
+                raise Away("this worker's token was changed while the server was asked")
             try:
                 yield response
                 response.drain_conn()

@@ -18,6 +18,8 @@ from typing import Any
 
 from xwhep.common.errors import UsageError
 from xwhep.worker.machine import cpu_count
+from xwhep.worker.owner import Span, parse_hours
+from xwhep.worker.signatures import parse_signers
 
 PREFIX = "XWHEP_WORKER_"
 CONFIG_VARIABLE = "XWHEP_WORKER_CONFIG"
@@ -25,6 +27,7 @@ DEFAULT_CONFIG = Path("/etc/xwhep/worker.toml")
 ISOLATIONS = ("auto", "bubblewrap", "container", "process")
 # Kubernetes and docker links put such variables in the environment when a service is called xwhep-worker.
 _FOREIGN_VARIABLE = re.compile(r"XWHEP_WORKER_(SERVICE_|PORT($|_)|ENV_|NAME_)")
+_WORD = re.compile(r"[A-Za-z0-9._:=/+-]{1,64}")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -58,10 +61,23 @@ def _name(text: str) -> str:
     return text.strip()
 
 
+def words(text: str) -> tuple[str, ...]:
+    """Labels from "gpu, site=lab7", sorted, each once.
+
+    Raises:
+        ValueError: one of them is no word.
+    """
+    found = {word.strip() for word in text.split(",")} - {""}
+    for word in found:
+        if not _WORD.fullmatch(word):
+            raise ValueError(f"{word!r} is no label: use letters, digits and . _ : = / + -, at most 64 of them")
+    return tuple(sorted(found))
+
+
 def _seconds(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 3600:  # also refuses nan
-        raise ValueError("write seconds from 0 to 3600")
+        raise ValueError("write a number from 0 to 3600")
     return value
 
 
@@ -109,6 +125,38 @@ class Settings:
         default=4096,
         metadata=_about(_at_least_one, "most files that one process of a job may have open"),
     )
+    disk_reserve: int = field(
+        default=64 * 2**20,
+        metadata=_about(parse_size, "bytes of the disk that programs and data never fill, as 10G"),
+    )
+    hours: tuple[Span, ...] = field(
+        default=(),
+        metadata=_about(parse_hours, "when jobs may start, as mon-fri 18-08, sat-sun 00-24 (default: always)"),
+    )
+    load_max: float = field(
+        default=0.0,
+        metadata=_about(_seconds, "load by others than jobs from which on no job starts (default, 0: any)"),
+    )
+    idle_s: float = field(
+        default=0.0,
+        metadata=_about(_seconds, "seconds without a key at any terminal before a job starts (default: 0)"),
+    )
+    signers: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(parse_signers, "public keys whose programs may run, with commas between (default: all may)"),
+    )
+    labels: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(words, "words that jobs may ask for, with commas between, as gpu,site=lab7"),
+    )
+    job_memory: int = field(
+        default=0,
+        metadata=_about(parse_size, "most bytes of memory of one job, as 4G (default, 0: all that the machine has)"),
+    )
+    job_disk: int = field(
+        default=30 * 2**30,
+        metadata=_about(parse_size, "most bytes that one job may keep on the disk, as 30G (0: no limit)"),
+    )
 
 
 FIELDS: dict[str, dataclasses.Field[Any]] = {one.name: one for one in dataclasses.fields(Settings)}
@@ -151,9 +199,14 @@ def load(typed: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
         )
         for text, source in candidates:
             if text is not None:
-                values[name] = _parse(declared, str(text), source)
+                values[name] = _parse(declared, _as_text(text), source)
                 break
     return Settings(**values)
+
+
+def _as_text(value: Any) -> str:
+    """In the file a setting of several words may also be a list."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _parse(declared: dataclasses.Field[Any], text: str, source: str) -> Any:

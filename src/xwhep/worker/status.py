@@ -7,6 +7,7 @@ import datetime
 import msgspec
 
 from xwhep.worker.board import Status
+from xwhep.worker.control import Mode
 
 NOT_RUNNING = "no worker runs with this state folder\n"
 
@@ -29,6 +30,7 @@ def as_table(status: Status | None) -> str:
         f"server     {status.server}: {link}",
         f"isolation  {status.isolation}",
         f"slots      {status.slots}",
+        f"mode       {_mode(status)}",
     ]
     if not status.attempts:
         return "\n".join([*lines, "no job", ""])
@@ -37,6 +39,12 @@ def as_table(status: Status | None) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([*lines, ""])
+
+
+def _mode(status: Status) -> str:
+    if status.mode == Mode.DRAINING and not status.attempts:
+        return "drained"
+    return f"{status.mode} (no new jobs: {status.refusal})" if status.refusal else status.mode
 
 
 def utc(seconds: float) -> str:

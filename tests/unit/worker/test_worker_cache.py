@@ -183,3 +183,10 @@ def test_a_cancelled_job_stops_downloading(grid, cache, session, tmp_path: Path)
     grid.fault("GET", "/v1/blobs", lambda call: (stop.set(), call.answer(503, b""))[1])
     with pytest.raises(Stopped):
         cache.place(grid.blob(b"data"), 4, tmp_path / "x", Download(session, stop))
+
+
+def test_what_the_owner_reserves_of_the_disk_stays_free(folder: Path, session, monkeypatch) -> None:
+    monkeypatch.setattr(caches, "disk_free", lambda _: 10**9)
+    source = Download(session, Flag())
+    with pytest.raises(DiskFull, match="do not fit"):
+        Cache(folder / "cache", 10**9, 10**9).place("a" * 64, 10, folder / "target", source)

@@ -3,6 +3,7 @@
 import errno
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,11 @@ from xwhep.worker import execution
 from xwhep.worker.assets import Assets
 from xwhep.worker.board import Attempt, Board, Status
 from xwhep.worker.cache import Cache
-from xwhep.worker.execution import HandBack, Refused, Workshop, execute, program_name, remove_tree, safe_path
+from xwhep.worker.execution import HandBack, Refused, Workshop, execute, program_name, safe_path
 from xwhep.worker.flag import Flag
 from xwhep.worker.identity import stored
 from xwhep.worker.launch import Ended, Launcher, Wall
-from xwhep.worker.loop import Worker
+from xwhep.worker.loop import Terms, Worker
 from xwhep.worker.machine import Host
 from xwhep.worker.sandbox import Limits
 from xwhep.worker.spool import Spool
@@ -126,7 +127,7 @@ def test_a_handed_back_job_is_told_to_the_server_and_work_goes_on(grid, folder, 
 
     monkeypatch.setattr(Cache, "place", first_full)
     stop = Flag()
-    thread = threading.Thread(target=Worker(identity, Host(folder, "process"), shop, 1).run, args=(stop,))
+    thread = threading.Thread(target=Worker(identity, Host(folder, "process"), shop, Terms(1)).run, args=(stop,))
     thread.start()
     first = grid.submit(b"#!/bin/sh\n")
     grid.until(lambda: grid.left)
@@ -156,17 +157,25 @@ def test_folders_may_be_part_of_a_name() -> None:
     assert str(safe_path("a//b/./c")) == "a/b/c"
 
 
-def test_removing_a_tree_follows_no_link(tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "kept").write_text("x")
-    outside.chmod(0o500)
-    tree = tmp_path / "tree"
-    (tree / "closed/inner").mkdir(parents=True)
-    (tree / "closed/link").symlink_to(outside)
-    (tree / "closed").chmod(0)
-    remove_tree(tree)
-    assert not tree.exists()
-    assert (outside / "kept").exists()
-    assert outside.stat().st_mode & 0o777 == 0o500
-    remove_tree(tree)
+@pytest.mark.parametrize(("seconds", "reason"), [(0.3, "wall clock limit"), (0.0, "")])
+def test_the_wall_clock_is_obeyed(grid, shop: Workshop, seconds: float, reason: str) -> None:
+    grid.submit(b"#!/bin/sh\necho begun; sleep 0.6; echo done; sleep 0.1\n", wall_clock_s=seconds)
+    before = time.monotonic()
+    parcel = execute(Attempt(grid.pending.pop()), shop)
+    assert parcel is not None
+    result = parcel.message.result
+    assert result.reason == reason
+    if reason:
+        assert 0.3 <= time.monotonic() - before < 5
+        assert result.exit_code == 128 + 15
+        assert parcel.files()[0][1].read_text() == "begun\n"
+
+
+def test_a_limit_that_was_passed_is_told_to_the_owner_of_the_job(grid, shop: Workshop, isolation: str) -> None:
+    limits = Limits(processes=512, files=256, disk=2**20)
+    grid.submit(b"#!/bin/sh\nfor i in 1 2 3; do head -c 500K /dev/zero > $i; done; sleep 60\n")
+    small = replace(shop, launcher=Launcher(Wall(isolation), limits, 1.0))
+    parcel = execute(Attempt(grid.pending.pop()), small)
+    assert parcel is not None
+    assert parcel.message.result.reason == f"disk limit: it used more than {2**20} bytes"
+    assert parcel.message.result.wall_s < 20

@@ -54,7 +54,9 @@ def run(folder: Path, isolation: str) -> Iterator[Run]:
             argv=("/bin/sh", "-c", script, "sh"), environment=environment, folder=job, shown=more.get("shown", ())
         )
         (folder / "stdin").write_bytes(more.get("stdin", b""))
-        launcher = Launcher(Wall(isolation, more.get("confined", False)), LIMITS, more.get("grace_s", 5.0))
+        launcher = Launcher(
+            more.get("wall") or Wall(isolation, more.get("confined", False)), LIMITS, more.get("grace_s", 5.0)
+        )
         with (
             (folder / "stdin").open("rb") as stdin,
             (folder / "out").open("wb") as out,
@@ -240,6 +242,16 @@ def test_it_cannot_make_namespaces_of_its_own(run: Run) -> None:
 
 
 @only_bubblewrap
+@pytest.mark.parametrize("form", sandbox.FORMS, ids=str)
+def test_no_form_lets_a_job_make_user_namespaces_or_signal_others(run: Run, form: sandbox.Form) -> None:
+    wall = Wall("bubblewrap", form=form)
+    script = f"unshare --user true; echo $?; kill -0 {os.getpid()}; echo $?; cat /dev/zero > /dev/x; echo $?; (true)"
+    ran = run(script, wall=wall)
+    assert ran.ended.exit_code == 0, ran.stderr
+    assert "0" not in ran.stdout.split()
+
+
+@only_bubblewrap
 def test_it_sees_neither_the_state_nor_other_folders(run: Run, folder: Path) -> None:
     assert run(f"ls {folder}").ended.exit_code != 0
     assert not {"home", "root", "run", "srv", "mnt"} & set(run("ls /").stdout.split())
@@ -344,8 +356,13 @@ def test_the_strongest_wall_that_works_is_chosen(folder: Path, monkeypatch) -> N
     problems = dict.fromkeys(walls, "")
     monkeypatch.setattr(launch, "probe", lambda wall, *_: problems[wall])
     monkeypatch.setattr(launch, "in_container", lambda: True)
+    problems |= {Wall("bubblewrap", form=form): "" for form in sandbox.FORMS}
     assert choose("auto", LIMITS, folder) == Wall("bubblewrap")
-    problems[Wall("bubblewrap")] = "forbidden"
+    for form in sandbox.FORMS[:-1]:
+        problems[Wall("bubblewrap", form=form)] = "forbidden"
+    assert choose("auto", LIMITS, folder) == Wall("bubblewrap", form=sandbox.FORMS[-1])
+    assert choose("bubblewrap", LIMITS, folder) == Wall("bubblewrap", form=sandbox.FORMS[-1])
+    problems[Wall("bubblewrap", form=sandbox.FORMS[-1])] = "the weakest fails at another thing"
     assert choose("auto", LIMITS, folder) == Wall("container", True)
     monkeypatch.setattr(launch, "in_container", lambda: False)
     assert choose("auto", LIMITS, folder) == Wall("process", True)
@@ -360,7 +377,7 @@ def test_the_strongest_wall_that_works_is_chosen(folder: Path, monkeypatch) -> N
 
 def test_a_probe_without_the_tools_says_which_is_missing(folder: Path, monkeypatch) -> None:
     monkeypatch.setitem(sandbox.WRAPPER_ENVIRONMENT, "PATH", str(folder))
-    assert "prlimit" in launch.probe(Wall("process"), LIMITS, folder)
+    assert "setpriv" in launch.probe(Wall("process"), LIMITS, folder)
     assert list(folder.iterdir()) == []
 
 

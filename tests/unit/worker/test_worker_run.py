@@ -1,17 +1,13 @@
 """The command itself, as its own process, against a grid that speaks the contract."""
 
-import contextlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from worker_command import Command, no_sleepers, running_sleeper, sleepers, until
 from xwhep.common.errors import (
     AuthenticationFailed,
     Conflict,
@@ -21,99 +17,6 @@ from xwhep.common.errors import (
     UsageError,
 )
 from xwhep.common.wire import Running
-
-SLEEPER = b"#!/bin/sh\nsleep 71.5 & echo up > up; sleep 71.5; wait\n"
-SOURCES = Path(__file__).parents[3] / "src"
-
-
-class Command:
-    """Runs xwhep-worker with one state folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.state = folder / "state"
-        self.shared = folder / "shared"
-        self.log = folder / "log"
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(SOURCES),
-            "XWHEP_WORKER_STATE": str(self.state),
-            "XWHEP_WORKER_SHARED_DIR": str(self.shared),
-            "XWHEP_WORKER_SLOTS": "2",
-            "XWHEP_WORKER_NAME": "tester",
-        }
-        self.running: list[subprocess.Popen[bytes]] = []
-
-    def __call__(self, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        """To its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "xwhep.worker.main", *arguments],
-            env=self.environment | environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-        """`run`, in the background."""
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "xwhep.worker.main", "run", *arguments],
-                env=self.environment | environment,
-                stdin=subprocess.DEVNULL,
-                stderr=log,
-            )
-        self.running.append(process)
-        return process
-
-    def logged(self) -> str:
-        return self.log.read_text()
-
-
-@pytest.fixture
-def command(folder: Path) -> Iterator[Command]:
-    made = Command(folder)
-    yield made
-    for process in made.running:
-        process.kill()
-        process.wait(10)
-
-
-@pytest.fixture
-def worker(command: Command, grid) -> subprocess.Popen[bytes]:
-    """A running worker that joined by its environment."""
-    process = command.start(XWHEP_JOIN=str(grid.join_line))
-    grid.until(lambda: grid.requests)
-    return process
-
-
-def sleepers() -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdecimal() and (entry / "cmdline").read_bytes() == b"sleep\x0071.5\0":
-                found.append(int(entry.name))
-    return found
-
-
-def no_sleepers() -> bool:
-    return not sleepers()
-
-
-def until(holds, seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.01)
-
-
-def running_sleeper(grid, command: Command, **more) -> Running:
-    """A job that runs until it is killed."""
-    job, attempt = grid.submit(SLEEPER, **more)
-    until((command.state / "jobs" / f"{job}.{attempt}" / "work" / "up").exists)
-    return Running(job_id=job, attempt=attempt)
-
 
 # A job.
 
@@ -287,9 +190,8 @@ def test_a_result_survives_the_death_of_server_and_worker(grid, command: Command
 def test_a_stale_result_is_dropped_and_work_goes_on(grid, command: Command, worker) -> None:
     key = grid.submit(b"#!/bin/sh\nexit 0\n", job_id="stale")
     grid.fault("POST", "/v1/work/result", lambda call: (grid.leased.pop(key), call.answer(409, b"{}")))
-    grid.until(lambda: key not in grid.leased and not grid.pending)  # else the next job's result may take the fault
+    until(lambda: "job stale attempt 1: dropped" in command.logged())  # else the next might deliver first
     assert grid.result(grid.submit(b"#!/bin/sh\n", job_id="next")).result.exit_code == 0
-    until(lambda: "job stale attempt 1: dropped" in command.logged())
     until(lambda: list((command.state / "spool").iterdir()) == [])
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xwhep.worker import sandbox
-from xwhep.worker.sandbox import BUBBLEWRAP, PROCESS, Command, Limits
+from xwhep.worker.sandbox import BUBBLEWRAP, FORMS, PROCESS, Command, Form, Limits, Wiring
 
 LIMITS = Limits(processes=7, files=9)
 COMMAND = Command(
@@ -24,7 +24,7 @@ def pairs(options: list[str], name: str, count: int = 2) -> list[tuple[str, ...]
 
 @pytest.fixture
 def options() -> list[str]:
-    return sandbox.bubblewrap_options(COMMAND, ["--ro-bind", "/usr", "/usr"], status_fd=5)
+    return sandbox.bubblewrap_options(COMMAND, ["--ro-bind", "/usr", "/usr"], Form(), Wiring(status=5))
 
 
 def test_every_namespace_is_its_own_and_no_more_can_be_made(options: list[str]) -> None:
@@ -42,8 +42,37 @@ def test_only_its_folder_and_tmp_are_writable(options: list[str]) -> None:
         ("/state/jobs/j.1/app", "/app"),
         ("/srv/tool", "/srv/tool"),
     ]
-    assert pairs(options, "--remount-ro", 1) == [("/",)]
-    assert options.index("--remount-ro") > max(at for at, option in enumerate(options) if option == "--bind")
+    assert pairs(options, "--remount-ro", 1) == [("/dev",), ("/",)]
+    assert options.index("/", options.index("/dev")) > max(
+        at for at, option in enumerate(options) if option == "--bind"
+    )
+
+
+def test_memory_that_no_process_has_is_bounded(options: list[str]) -> None:
+    at = options.index("--tmpfs")
+    assert options[at - 2 : at + 2] == ["--size", str(256 * 2**20), "--tmpfs", "/dev/shm"]
+    assert options.count("--tmpfs") == 1
+
+
+def test_the_weakest_form_leaves_out_what_containers_refuse_and_nothing_else(options: list[str]) -> None:
+    weakest = sandbox.bubblewrap_options(COMMAND, ["--ro-bind", "/usr", "/usr"], FORMS[-1], Wiring(status=5, seccomp=6))
+    assert not {"--hostname", "--proc", "--disable-userns"} & set(weakest)
+    assert ("/proc", "/proc") in pairs(weakest, "--ro-bind")
+    assert pairs(weakest, "--seccomp", 1) == [("6",)]
+    left_out = ["--disable-userns", "--hostname", "xwhep-job", "--proc", "/proc"]
+    added = ["--seccomp", "6", "--ro-bind", "/proc", "/proc"]
+    assert sorted([*options, *added]) == sorted([*weakest, *left_out])
+
+
+def test_the_forms_come_strongest_first() -> None:
+    strength = [form.own_proc + form.sealed + form.named for form in FORMS]
+    assert strength == sorted(strength, reverse=True)
+    assert FORMS[0] == Form()
+
+
+def test_sizes_are_limits_of_each_process_and_file() -> None:
+    argv = sandbox.limits_argv(Limits(processes=7, files=9, memory=100, disk=200))
+    assert argv[-3:] == ["--data=100", "--fsize=200", "--"]
 
 
 def test_it_gets_exactly_its_environment(options: list[str]) -> None:
@@ -53,8 +82,8 @@ def test_it_gets_exactly_its_environment(options: list[str]) -> None:
 
 def test_the_argv_of_bubblewrap_holds_neither_options_nor_environment() -> None:
     assert sandbox.bubblewrap_argv(COMMAND, LIMITS, options_fd=4) == [
-        *("prlimit", "--core=0:0", "--nproc=7", "--nofile=9", "--"),
-        *("bwrap", "--args", "4", "--", "/app/program", "a b", "--", "-x"),
+        *("bwrap", "--args", "4", "--"),
+        *("/usr/bin/prlimit", "--core=0:0", "--nproc=7", "--nofile=9", "--", "/app/program", "a b", "--", "-x"),
     ]
 
 
@@ -74,7 +103,7 @@ def test_the_argv_with_landlock_confines_before_the_environment_of_the_job() -> 
 
 def test_the_argv_without_a_wall() -> None:
     assert sandbox.plain_argv(COMMAND, LIMITS, confined=False) == [
-        *("prlimit", "--core=0:0", "--nproc=7", "--nofile=9", "--"),
+        *("/usr/bin/prlimit", "--core=0:0", "--nproc=7", "--nofile=9", "--"),
         *("setpriv", "--no-new-privs", "--pdeathsig", "KILL", "--"),
         *("env", "-i", "A=1", "B=x=y", "/app/program", "a b", "--", "-x"),
     ]

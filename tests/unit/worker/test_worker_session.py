@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from xwhep.common.errors import AuthenticationFailed, Conflict, NotFound, UntrustedCertificate, XwhepError
-from xwhep.common.wire import Ack, Heartbeat, HeartbeatReply, Lease, WorkRequest
+from xwhep.common.wire import Ack, Heartbeat, HeartbeatReply, Lease, Leave, WorkRequest
 from xwhep.worker.session import Away, Session
 
 
@@ -175,3 +175,15 @@ def test_the_token_is_in_no_error_text(grid, session) -> None:
         with pytest.raises(Away) as caught:
             session.post("/v1/work/heartbeat", Heartbeat(), Ack)
         assert "worker-secret" not in str(caught.value) + repr(caught.value.__cause__)
+
+
+def test_a_call_that_was_under_way_when_the_token_changed_may_be_repeated(grid, session) -> None:
+    def changes(call) -> None:
+        session.use("another")
+        call.answer(401, b"{}")
+
+    grid.fault("POST", "/v1/work/leave", changes)
+    with pytest.raises(Away, match="token was changed"):
+        session.post("/v1/work/leave", Leave(), Ack)
+    grid.tokens = {"another"}
+    assert session.post("/v1/work/leave", Leave(), Ack) == Ack()

@@ -1,5 +1,6 @@
 import argparse
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,9 @@ def test_an_empty_variable_counts_as_unset() -> None:
         ("stop_grace", "-1"),
         ("name", "a\nb"),
         ("name", " "),
+        ("labels", "two words"),
+        ("labels", "a,b!"),
+        ("labels", "x" * 65),
     ],
 )
 def test_a_bad_value_is_refused_naming_its_source(name: str, text: str) -> None:
@@ -104,3 +108,23 @@ def test_sizes(text: str, size: int) -> None:
 def test_no_sizes(text: str) -> None:
     with pytest.raises(ValueError, match="size"):
         parse_size(text)
+
+
+def test_labels_are_text_or_a_list(tmp_path: Path) -> None:
+    assert load({}, {"XWHEP_WORKER_LABELS": " gpu, site=lab7,,gpu"}).labels == ("gpu", "site=lab7")
+    file = tmp_path / "worker.toml"
+    file.write_text('labels = ["b", "a"]\n')
+    assert load({"config": str(file)}, {}).labels == ("a", "b")
+
+
+def test_the_file_that_ships_lists_every_setting_with_its_default(tmp_path: Path) -> None:
+    """Uncommented, it is read; the two whose default depends on the machine show an example."""
+    shipped = (Path(__file__).parents[3] / "debian/conf/worker.toml").read_text()
+    file = tmp_path / "worker.toml"
+    file.write_text("".join(f"{line[1:]}\n" for line in shipped.splitlines() if line[:1] == "#" and line[1:2] != " "))
+    listed = set(tomllib.loads(file.read_text()))
+    assert listed == set(FIELDS)
+    chosen, default = load({"config": str(file)}, {}), Settings()
+    examples = {"name", "slots", "labels", "hours", "signers"}
+    for name in listed - examples:
+        assert getattr(chosen, name) == getattr(default, name), name
