@@ -132,14 +132,14 @@ async def worker(server: Server, name: str) -> Caller:
 async def finish(caller: Caller, lease: dict[str, Any]) -> None:
     stdout = {"path": "stdout", **await caller.upload(f"output of {lease['job_id']}\n".encode())}
     result = {"exit_code": 0, "stdout": stdout, "stderr": {"path": "stderr", "sha256": EMPTY, "size": 0}}
-    await caller.post("/v1/work/result", {"job_id": lease["job_id"], "attempt": lease["attempt"], "result": result})
+    await caller.post("/v1/worker/result", {"job_id": lease["job_id"], "attempt": lease["attempt"], "result": result})
 
 
 async def submit_to_lease_ms(server: Server, count: int) -> list[float]:
     submitter, taker = await user(server), await worker(server, "waiting")
     times = []
     for _ in range(count):
-        waiting = asyncio.create_task(taker.post("/v1/work/request", {"machine": MACHINE, "wait_s": 30}))
+        waiting = asyncio.create_task(taker.post("/v1/worker/request", {"machine": MACHINE, "wait_s": 30}))
         await asyncio.sleep(0.01)  # so that it is parked: the figure is about a worker that waits
         began = time.perf_counter()
         submission = asyncio.create_task(submitter.post("/v1/jobs", {"app": "bench"}))
@@ -164,7 +164,7 @@ async def lives_per_s(server: Server, lives: int, callers: int) -> float:
 
     async def working(caller: Caller) -> None:
         while done[0] < lives:
-            lease = await caller.post("/v1/work/request", {"machine": MACHINE, "wait_s": 0.2})
+            lease = await caller.post("/v1/worker/request", {"machine": MACHINE, "wait_s": 0.2})
             if lease is not None:
                 await finish(caller, lease)
                 done[0] += 1

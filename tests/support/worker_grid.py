@@ -295,11 +295,11 @@ class Grid:
         if call.path.startswith("/v1/blobs/"):
             return self._blob(call, body)
         handlers: dict[str, Callable[[bytes], Any]] = {
-            "/v1/work/request": lambda body: self._request(body, call.connection),
-            "/v1/work/heartbeat": self._heartbeat,
-            "/v1/work/result": self._result,
-            "/v1/work/leave": self._leave,
-            "/v1/work/output": self._output,
+            "/v1/worker/request": lambda body: self._request(body, call.connection),
+            "/v1/worker/heartbeat": self._heartbeat,
+            "/v1/worker/result": self._result,
+            "/v1/worker/leave": self._leave,
+            "/v1/worker/output": self._output,
         }
         return self._reply(call, handlers[call.path](body))
 

@@ -46,11 +46,11 @@ Every identifier is an opaque string. Unknown fields are ignored on reading, so 
     GET    /v1/workers                            -> list[Worker]                   user
     POST   /v1/workers/{id}    WorkerChange       -> Worker                         admin; its owner
     POST   /v1/workers/{id}/rotate                -> Ack; its next heartbeat brings a new token   admin; its owner
-    POST   /v1/work/request    WorkRequest        -> Lease | 204 after `wait`       worker
-    POST   /v1/work/heartbeat  Heartbeat          -> HeartbeatReply                 worker
-    POST   /v1/work/result     WorkResult         -> Ack; 409 when the attempt is stale   worker
-    POST   /v1/work/output     Output             -> Ack; 409 when the attempt is stale   worker
-    POST   /v1/work/leave      Leave              -> Ack                            worker, when it stops in good order
+    POST   /v1/worker/request  WorkRequest        -> Lease | 204 after `wait`       worker
+    POST   /v1/worker/heartbeatHeartbeat          -> HeartbeatReply                 worker
+    POST   /v1/worker/result   WorkResult         -> Ack; 409 when the attempt is stale   worker
+    POST   /v1/worker/output   Output             -> Ack; 409 when the attempt is stale   worker
+    POST   /v1/worker/leave    Leave              -> Ack                            worker, when it stops in good order
 
 Every other status carries an `ErrorBody`. `Authorization: Bearer TOKEN` is a user's session or a worker's own token.
 
@@ -361,7 +361,7 @@ class HeartbeatReply(Model, frozen=True, kw_only=True):
     heartbeat_s: float  # when to come again
     stop: list[Running] = []  # attempts to kill: cancelled, or no longer this worker's
     token: str = ""  # not empty: to be kept, and used from now on; the old one is void at the first use of this one
-    watched: list[Running] = []  # attempts whose output somebody follows: send it with /v1/work/output
+    watched: list[Running] = []  # attempts whose output somebody follows: send it with /v1/worker/output
 
 
 class WorkResult(Model, frozen=True, kw_only=True):

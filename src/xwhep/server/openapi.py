@@ -81,11 +81,11 @@ OPERATIONS: tuple[Operation, ...] = (
     _op("GET /v1/workers user", None, list[w.Worker]),
     _op("POST /v1/workers/{id} user", w.WorkerChange, w.Worker),
     _op("POST /v1/workers/{id}/rotate user", None, w.Ack),
-    _op("POST /v1/work/request worker", w.WorkRequest, w.Lease),
-    _op("POST /v1/work/heartbeat worker", w.Heartbeat, w.HeartbeatReply),
-    _op("POST /v1/work/result worker", w.WorkResult, w.Ack),
-    _op("POST /v1/work/output worker", w.Output, w.Ack),
-    _op("POST /v1/work/leave worker", w.Leave, w.Ack),
+    _op("POST /v1/worker/request worker", w.WorkRequest, w.Lease),
+    _op("POST /v1/worker/heartbeat worker", w.Heartbeat, w.HeartbeatReply),
+    _op("POST /v1/worker/result worker", w.WorkResult, w.Ack),
+    _op("POST /v1/worker/output worker", w.Output, w.Ack),
+    _op("POST /v1/worker/leave worker", w.Leave, w.Ack),
 )
 
 

@@ -79,7 +79,7 @@ class Delivery:
                 if again or self._session.blob_size(file.sha256) != file.size:
                     self._upload(file, path)
             try:
-                self._session.post("/v1/work/result", parcel.message, Ack)
+                self._session.post("/v1/worker/result", parcel.message, Ack)
             except NotFound:
                 if again == _UPLOADS_PER_RESULT - 1:
                     raise

@@ -66,7 +66,7 @@ class Follower:
                 return
             lease = attempt.lease
             message = Output(job_id=lease.job_id, attempt=lease.attempt, stream=stream, offset=offset, data=data)
-            self._session.post("/v1/work/output", message, Ack)
+            self._session.post("/v1/worker/output", message, Ack)
             self._sent[key] = offset + len(data)
 
 

@@ -57,7 +57,7 @@ class Heart:
     def _once(self) -> None:
         timeout_s = max(_ANSWER_LEAST_S, self._interval_s)
         message = Heartbeat(running=self._board.held())
-        reply = self._session.post("/v1/work/heartbeat", message, HeartbeatReply, timeout_s=timeout_s)
+        reply = self._session.post("/v1/worker/heartbeat", message, HeartbeatReply, timeout_s=timeout_s)
         if reply is None:
             return
         self._interval_s = bounded(reply.heartbeat_s)

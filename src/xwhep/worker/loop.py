@@ -169,7 +169,7 @@ class Worker:
         free = max(1, self._slot_count - len(self._shop.board.unfinished()))
         machine = self._host.announce(sorted(self._shop.assets.installed()))
         request = WorkRequest(machine=machine, slots=free, wait_s=POLL_S)
-        return self._polls.post("/v1/work/request", request, Lease, timeout_s=POLL_S + POLL_MARGIN_S)
+        return self._polls.post("/v1/worker/request", request, Lease, timeout_s=POLL_S + POLL_MARGIN_S)
 
     def _accept(self, lease: Lease) -> bool:
         attempt = Attempt(lease)
@@ -212,7 +212,7 @@ class Worker:
         message = Leave(running=[running(attempt)])
         try:
             patiently(
-                lambda: self._deliveries.post("/v1/work/leave", message, Ack),
+                lambda: self._deliveries.post("/v1/worker/leave", message, Ack),
                 self._stop,
                 f"{attempt}: handing back",
             )
@@ -258,7 +258,7 @@ class Worker:
     def _say_goodbye(self, unfinished: list[Running]) -> None:
         self._beats.abort()  # a heartbeat after the goodbye would be a return
         with contextlib.suppress(XwhepError):  # away: the leases run out by themselves
-            self._polls.post("/v1/work/leave", Leave(running=unfinished), Ack, timeout_s=LEAVE_S)
+            self._polls.post("/v1/worker/leave", Leave(running=unfinished), Ack, timeout_s=LEAVE_S)
 
 
 def running(attempt: Attempt) -> Running:

@@ -272,7 +272,7 @@ def test_nothing_names(pattern: re.Pattern[str]) -> None:
 def test_the_name_guard_sees_what_it_should() -> None:
     assert REGISTRY_HOSTS.search("https://" + "py" + "pi.org/simple")
     assert DEVELOPER_PATHS.search("see /" + "work/x")
-    assert not DEVELOPER_PATHS.search("draft.folder/work/x {folder}/work/y")
+    assert not DEVELOPER_PATHS.search("draft.folder/" + "work/x {folder}/" + "work/y")
 
 
 # Errors

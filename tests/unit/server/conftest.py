@@ -105,7 +105,7 @@ class Api:
         return reply.body
 
     def ask(self, wait_s: float = 0, **machine: Any) -> Reply:
-        return self.post("/v1/work/request", {"machine": {**MACHINE, **machine}, "wait_s": wait_s})
+        return self.post("/v1/worker/request", {"machine": {**MACHINE, **machine}, "wait_s": wait_s})
 
     def result(self, lease: dict[str, Any], stdout: bytes = b"out", **fields: Any) -> dict[str, Any]:
         files = {
@@ -119,7 +119,7 @@ class Api:
         }
 
     def deliver(self, lease: dict[str, Any], **fields: Any) -> Reply:
-        return self.post("/v1/work/result", self.result(lease, **fields))
+        return self.post("/v1/worker/result", self.result(lease, **fields))
 
 
 class LiveServer:

@@ -203,7 +203,7 @@ def revive(fuzzer: Fuzzer) -> None:
             session = live.api().post("/v1/login", {"login": "fuzz", "password": PASSWORD})
             if session.status == 200:  # else throttled, as it should be: the next round tries again
                 callers["user"] = live.api(session.body["token"])
-        if callers["worker"].post("/v1/work/heartbeat", {"running": []}).status == 401:
+        if callers["worker"].post("/v1/worker/heartbeat", {"running": []}).status == 401:
             callers["worker"] = live.worker("fuzz")
 
 

@@ -22,7 +22,7 @@ ABSENT = hashlib.sha256(b"absent").hexdigest()
         ("GET", "/v1/../etc/passwd", (404, "not_found")),
         ("GET", "/v1/apps/nothing", (404, "not_found")),
         ("PATCH", "/v1/jobs", (405, "invalid_request")),
-        ("GET", "/v1/work/request", (405, "invalid_request")),
+        ("GET", "/v1/worker/request", (405, "invalid_request")),
         ("GET", "/v1/blobs/..%2f..%2fxwhep.db", (404, "not_found")),
         ("GET", "/v1/blobs/" + "A" * 64, (422, "invalid_request")),
         ("GET", "/v1/blobs/" + "a" * 63, (422, "invalid_request")),
@@ -103,7 +103,7 @@ BAD_FILES = [
 def test_result_files_that_would_escape_are_refused(server_and_worker, wrong):
     _, worker, lease = server_and_worker
     made = {"path": "made", **worker.upload(b"made"), **wrong}
-    reply = worker.post("/v1/work/result", worker.result(lease, files=[made]))
+    reply = worker.post("/v1/worker/result", worker.result(lease, files=[made]))
     assert (reply.status, reply.code) == (422, "invalid_request")
 
 
@@ -119,7 +119,7 @@ def test_result_files_that_would_escape_are_refused(server_and_worker, wrong):
 )
 def test_results_out_of_range_are_refused(server_and_worker, wrong):
     _, worker, lease = server_and_worker
-    reply = worker.post("/v1/work/result", worker.result(lease, **wrong))
+    reply = worker.post("/v1/worker/result", worker.result(lease, **wrong))
     assert (reply.status, reply.code) == (422, "invalid_request")
 
 
@@ -127,9 +127,9 @@ def test_results_out_of_range_are_refused(server_and_worker, wrong):
 def test_attempts_out_of_range_are_refused(server_and_worker, attempt):
     _, worker, lease = server_and_worker
     for path, body in (
-        ("/v1/work/heartbeat", {"running": [{"job_id": lease["job_id"], "attempt": attempt}]}),
-        ("/v1/work/result", {**worker.result(lease), "attempt": attempt}),
-        ("/v1/work/leave", {"running": [{"job_id": lease["job_id"], "attempt": attempt}]}),
+        ("/v1/worker/heartbeat", {"running": [{"job_id": lease["job_id"], "attempt": attempt}]}),
+        ("/v1/worker/result", {**worker.result(lease), "attempt": attempt}),
+        ("/v1/worker/leave", {"running": [{"job_id": lease["job_id"], "attempt": attempt}]}),
     ):
         assert worker.post(path, body).status == 422
 
@@ -188,7 +188,7 @@ FIELDS = st.sampled_from(
      "password", "join_token", "machine", "wait_s", "slots", "running", "job_id", "attempt", "result"]
 )  # fmt: skip
 POSTS = ["/v1/login", "/v1/enrol", "/v1/apps", "/v1/data", "/v1/jobs", "/v1/jobs/x/cancel"]
-WORKER_POSTS = [f"/v1/work/{verb}" for verb in ("request", "heartbeat", "result")]
+WORKER_POSTS = [f"/v1/worker/{verb}" for verb in ("request", "heartbeat", "result")]
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

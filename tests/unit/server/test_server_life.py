@@ -119,9 +119,9 @@ def test_a_cancelled_job_is_stopped_by_the_next_heartbeat_and_its_result_refused
     job = admin.submit()
     lease = worker.ask().body
     mine = {"job_id": job["id"], "attempt": 1}
-    assert "stop" not in worker.post("/v1/work/heartbeat", {"running": [mine]}).body
+    assert "stop" not in worker.post("/v1/worker/heartbeat", {"running": [mine]}).body
     admin.post(f"/v1/jobs/{job['id']}/cancel")
-    assert worker.post("/v1/work/heartbeat", {"running": [mine]}).body["stop"] == [mine]
+    assert worker.post("/v1/worker/heartbeat", {"running": [mine]}).body["stop"] == [mine]
     refused = worker.deliver(lease)
     assert (refused.status, refused.code) == (409, "conflict")
     assert admin.get(f"/v1/jobs/{job['id']}").body["state"] == "cancelled"
@@ -134,7 +134,7 @@ def test_a_worker_that_leaves_hands_its_job_to_another_at_once(live, in_backgrou
     first.ask()
     waiting = in_background(lambda: second.ask(wait_s=20))
     _until_idle(admin)
-    assert first.post("/v1/work/leave", {"running": [{"job_id": job["id"], "attempt": 1}]}).status == 200
+    assert first.post("/v1/worker/leave", {"running": [{"job_id": job["id"], "attempt": 1}]}).status == 200
     lease = waiting().body
     assert (lease["job_id"], lease["attempt"]) == (job["id"], 2)
     states = {worker["name"]: worker["state"] for worker in admin.get("/v1/workers").body}

@@ -103,16 +103,16 @@ def test_output_is_followed_while_the_job_runs_and_read_after(live, in_backgroun
     lease = worker.ask().body
     log = f"/v1/jobs/{job['id']}/logs"
     mine = {"job_id": job["id"], "attempt": 1}
-    assert "watched" not in worker.post("/v1/work/heartbeat", {"running": [mine]}).body
+    assert "watched" not in worker.post("/v1/worker/heartbeat", {"running": [mine]}).body
     following = in_background(lambda: admin.get(f"{log}?wait=20"))
     until = time.monotonic() + 10
-    while "watched" not in (beat := worker.post("/v1/work/heartbeat", {"running": [mine]}).body):
+    while "watched" not in (beat := worker.post("/v1/worker/heartbeat", {"running": [mine]}).body):
         assert time.monotonic() < until
     assert beat["watched"] == [mine]
 
-    assert worker.post("/v1/work/output", piece(lease, 0, b"out")).status == 200
+    assert worker.post("/v1/worker/output", piece(lease, 0, b"out")).status == 200
     assert text(following()) == b"out"
-    assert worker.post("/v1/work/output", piece(lease, 0, b"oops", "stderr")).status == 200
+    assert worker.post("/v1/worker/output", piece(lease, 0, b"oops", "stderr")).status == 200
     assert text(admin.get(f"{log}?stream=stderr&offset=1")) == b"ops"
     assert eve.get(log).status == 404
 
@@ -121,7 +121,7 @@ def test_output_is_followed_while_the_job_runs_and_read_after(live, in_backgroun
     last = waiting()
     assert (text(last), last.body["final"]) == (b"!", True)
     assert admin.get(f"{log}?offset=4&wait=20").body["final"] is True
-    assert worker.post("/v1/work/output", piece(lease, 3, b"late")).status == 409
+    assert worker.post("/v1/worker/output", piece(lease, 3, b"late")).status == 409
 
 
 def test_only_the_holder_of_the_job_sends_its_output(live):
@@ -130,11 +130,11 @@ def test_only_the_holder_of_the_job_sends_its_output(live):
     job = admin.submit()
     lease = worker.ask().body
     admin.get(f"/v1/jobs/{job['id']}/logs")
-    assert thief.post("/v1/work/output", piece(lease, 0, b"forged")).status == 409
-    assert worker.post("/v1/work/output", {**piece(lease, 0, b"x"), "stream": "other"}).status == 422
-    assert worker.post("/v1/work/output", {**piece(lease, 0, b"x"), "offset": -1}).status == 422
-    assert worker.post("/v1/work/output", piece(lease, 0, b"z" * KEPT_BYTES)).status == 200
-    assert worker.post("/v1/work/output", piece(lease, 0, b"z" * 2 * KEPT_BYTES)).status == 422
+    assert thief.post("/v1/worker/output", piece(lease, 0, b"forged")).status == 409
+    assert worker.post("/v1/worker/output", {**piece(lease, 0, b"x"), "stream": "other"}).status == 422
+    assert worker.post("/v1/worker/output", {**piece(lease, 0, b"x"), "offset": -1}).status == 422
+    assert worker.post("/v1/worker/output", piece(lease, 0, b"z" * KEPT_BYTES)).status == 200
+    assert worker.post("/v1/worker/output", piece(lease, 0, b"z" * 2 * KEPT_BYTES)).status == 422
     assert admin.get(f"/v1/jobs/{job['id']}/logs?stream=no").status == 422
     assert len(text(admin.get(f"/v1/jobs/{job['id']}/logs"))) == KEPT_BYTES
 

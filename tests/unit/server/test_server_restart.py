@@ -26,7 +26,7 @@ def test_a_killed_server_loses_nothing_and_the_running_job_goes_on(live):
     waiting, running, ended = user.submit(), user.submit(), user.submit()
     leases = {lease["job_id"]: lease for lease in (worker.ask().body for _ in range(3))}
     worker.deliver(leases[ended["id"]], stdout=b"before")
-    worker.post("/v1/work/leave", {"running": [{"job_id": waiting["id"], "attempt": 1}]})
+    worker.post("/v1/worker/leave", {"running": [{"job_id": waiting["id"], "attempt": 1}]})
 
     live.kill()
     live.start()
@@ -35,7 +35,7 @@ def test_a_killed_server_loses_nothing_and_the_running_job_goes_on(live):
     states = {job["id"]: job["state"] for job in user.get("/v1/jobs").body}
     assert states == {waiting["id"]: "pending", running["id"]: "running", ended["id"]: "completed"}
     mine = {"job_id": running["id"], "attempt": 1}
-    assert "stop" not in worker.post("/v1/work/heartbeat", {"running": [mine]}).body
+    assert "stop" not in worker.post("/v1/worker/heartbeat", {"running": [mine]}).body
     assert worker.deliver(leases[running["id"]], stdout=b"after").status == 200
     done = user.get(f"/v1/jobs/{running['id']}").body
     assert (done["state"], done["attempt"]) == ("completed", 1)
@@ -51,7 +51,7 @@ def test_a_result_uploaded_before_the_kill_can_be_delivered_after_it(live):
     live.kill()
     live.start()
     worker.port = live.port
-    assert worker.post("/v1/work/result", delivery).status == 200
+    assert worker.post("/v1/worker/result", delivery).status == 200
 
 
 def test_a_server_that_was_away_longer_than_a_lease_still_waits_for_its_workers(stopped):
@@ -114,7 +114,7 @@ def test_a_lost_workers_job_runs_on_another_one_and_its_late_result_changes_noth
     late = first.deliver(old, stdout=b"late")
     assert (late.status, late.code) == (409, "conflict")
     mine = {"job_id": job["id"], "attempt": 1}
-    assert first.post("/v1/work/heartbeat", {"running": [mine]}).body["stop"] == [mine]
+    assert first.post("/v1/worker/heartbeat", {"running": [mine]}).body["stop"] == [mine]
     assert admin.get(f"/v1/jobs/{job['id']}").body["state"] == "running"
     assert second.deliver(lease, stdout=b"good").status == 200
     assert await_state(admin, job["id"], "completed")["worker"] == "second"
@@ -129,7 +129,7 @@ def test_a_heartbeat_keeps_a_job_longer_than_its_lease(stopped):
     assert lease["heartbeat_s"] == 0.6 / 3
     until = time.monotonic() + 1.8  # three leases
     while time.monotonic() < until:
-        beat = worker.post("/v1/work/heartbeat", {"running": [{"job_id": job["id"], "attempt": 1}]})
+        beat = worker.post("/v1/worker/heartbeat", {"running": [{"job_id": job["id"], "attempt": 1}]})
         assert "stop" not in beat.body
         time.sleep(beat.body["heartbeat_s"])
     assert worker.deliver(lease).status == 200
@@ -152,9 +152,9 @@ def test_a_result_delivered_twice_is_fine_and_a_different_one_is_not(live):
     job = admin.submit()
     lease = worker.ask().body
     delivery = worker.result(lease)
-    assert worker.post("/v1/work/result", delivery).status == 200
+    assert worker.post("/v1/worker/result", delivery).status == 200
     revision = admin.get(f"/v1/jobs/{job['id']}").body["revision"]
-    assert worker.post("/v1/work/result", delivery).status == 200
+    assert worker.post("/v1/worker/result", delivery).status == 200
     assert admin.get(f"/v1/jobs/{job['id']}").body["revision"] == revision
     assert worker.deliver(lease, stdout=b"another").status == 409
 
@@ -173,7 +173,7 @@ def test_a_client_that_hangs_up_while_it_waits_takes_no_job_with_it(live):
     admin.register_app()
     connection = worker.connection()
     connection.connect()
-    head = f"POST /v1/work/request HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {worker.token}\r\n"
+    head = f"POST /v1/worker/request HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {worker.token}\r\n"
     body = b'{"wait_s": 30, "machine": {"os": "linux", "arch": "x", "cpu_count": 1, "cpu_model": "", "ram_bytes": 1,'
     body += b' "disk_free_bytes": 1, "version": ""}}'
     connection.sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)

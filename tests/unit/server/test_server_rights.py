@@ -59,7 +59,7 @@ def test_a_worker_cannot_name_a_blob_it_never_uploaded_in_a_result(live):
     secret = live.user("bob").upload(b"secret of bob")
     lease = worker.ask().body
     stolen = worker.result(lease, files=[{"path": "stolen", **secret}])
-    assert worker.post("/v1/work/result", stolen).status == 404
+    assert worker.post("/v1/worker/result", stolen).status == 404
 
 
 def test_a_worker_reads_only_what_its_leased_jobs_need(live):
@@ -146,7 +146,7 @@ USER_PATHS = [
     ("DELETE", "/v1/jobs/x"),
     ("GET", "/v1/workers"),
 ]
-WORKER_PATHS = [("POST", f"/v1/work/{verb}") for verb in ("request", "heartbeat", "result", "leave")]
+WORKER_PATHS = [("POST", f"/v1/worker/{verb}") for verb in ("request", "heartbeat", "result", "leave")]
 BLOB_PATHS = [(method, f"/v1/blobs/{EMPTY}") for method in ("GET", "HEAD", "PUT")]
 
 

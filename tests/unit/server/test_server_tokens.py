@@ -150,7 +150,7 @@ def test_revoking_is_audited_and_survives_a_restart(live):
 
 
 def beat(worker):
-    return worker.post("/v1/work/heartbeat", {"running": []})
+    return worker.post("/v1/worker/heartbeat", {"running": []})
 
 
 def test_a_rotated_worker_gets_its_token_by_heartbeat(shared_live, boss, make_worker):

@@ -74,7 +74,7 @@ def test_what_the_server_has_is_not_sent_again(grid, delivery, parcel) -> None:
     assert puts(grid) == 1
 
 
-@pytest.mark.parametrize("call", [("HEAD", "/v1/blobs"), ("PUT", "/v1/blobs"), ("POST", "/v1/work/result")], ids=str)
+@pytest.mark.parametrize("call", [("HEAD", "/v1/blobs"), ("PUT", "/v1/blobs"), ("POST", "/v1/worker/result")], ids=str)
 def test_a_server_that_vanishes_at_any_step_gets_it_later(grid, delivery, parcel, call) -> None:
     grid.fault(*call, grid.hangs_up, grid.says(503), grid.says(507), grid.says(500))
     delivery.deliver(parcel)
@@ -87,16 +87,16 @@ def test_a_lost_acknowledgement_delivers_once(grid, delivery, parcel, spool) -> 
         grid.results[KEY] = parcel.message
         call.hang_up()
 
-    grid.fault("POST", "/v1/work/result", taken_but_not_told)
+    grid.fault("POST", "/v1/worker/result", taken_but_not_told)
     delivery.deliver(parcel)
     assert list(grid.results) == [KEY]
     assert spool.parcels() == []
 
 
 def test_an_answer_that_cannot_be_read_is_no_acknowledgement(grid, delivery, parcel) -> None:
-    grid.fault("POST", "/v1/work/result", lambda call: call.answer(200, b"<html>"))
+    grid.fault("POST", "/v1/worker/result", lambda call: call.answer(200, b"<html>"))
     delivery.deliver(parcel)
-    assert sum(path == "/v1/work/result" for _, path, _ in grid.calls) == 2
+    assert sum(path == "/v1/worker/result" for _, path, _ in grid.calls) == 2
 
 
 def test_a_stale_attempt_is_dropped_with_a_line(grid, delivery, parcel, caplog) -> None:
@@ -112,14 +112,14 @@ def test_a_server_that_lost_a_blob_meanwhile_gets_it_again(grid, delivery, parce
         grid.blobs.clear()
         call.answer(404, b"")
 
-    grid.fault("POST", "/v1/work/result", forget)
+    grid.fault("POST", "/v1/worker/result", forget)
     delivery.deliver(parcel)
     assert grid.results[KEY] == parcel.message
     assert puts(grid) == 6
 
 
 def test_what_the_server_refuses_for_good_is_set_aside(grid, delivery, parcel, tmp_path) -> None:
-    grid.fault("POST", "/v1/work/result", lambda call: call.answer(422, b'{"code":"invalid_request","message":"no"}'))
+    grid.fault("POST", "/v1/worker/result", lambda call: call.answer(422, b'{"code":"invalid_request","message":"no"}'))
     delivery.deliver(parcel)
     assert Spool(tmp_path).parcels() == []
     assert (tmp_path / "rejected/job.1/result.json").exists()

@@ -77,7 +77,7 @@ def test_one_that_is_no_longer_watched_is_left_alone(grid, job: Job) -> None:
 def test_a_server_away_gets_it_later(grid, job: Job) -> None:
     job.board.watch([Running(job_id="j", attempt=1)])
     job.writes(b"one")
-    grid.fault("POST", "/v1/work/output", grid.says(503))
+    grid.fault("POST", "/v1/worker/output", grid.says(503))
     job.follower.send_news()
     assert grid.outputs == []
     job.follower.send_news()

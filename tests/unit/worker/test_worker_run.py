@@ -104,7 +104,7 @@ def test_a_shared_asset_is_announced_and_run(grid, command: Command) -> None:
 @pytest.mark.usefixtures("worker")
 def test_no_secret_reaches_jobs_arguments_or_logs(grid, command: Command) -> None:
     program = b"#!/bin/sh\nenv; tr '\\0' '\\n' < /proc/self/environ; ls -la; cat /proc/*/environ 2>/dev/null\n"
-    grid.fault("POST", "/v1/work/heartbeat", grid.says(500), grid.hangs_up)
+    grid.fault("POST", "/v1/worker/heartbeat", grid.says(500), grid.hangs_up)
     output = grid.text(grid.result(grid.submit(program)).result.stdout)
     arguments = Path(f"/proc/{command.running[0].pid}/cmdline").read_text()
     for secret in ("worker-secret", "join-secret"):
@@ -173,7 +173,7 @@ def test_a_server_that_restarts_gets_the_job_it_had_lent(grid, command: Command)
 
 
 def test_a_result_survives_the_death_of_server_and_worker(grid, command: Command, worker) -> None:
-    grid.fault("POST", "/v1/work/result", *[grid.says(503)] * 1000)
+    grid.fault("POST", "/v1/worker/result", *[grid.says(503)] * 1000)
     key = grid.submit(b"#!/bin/sh\necho precious\n")
     until(lambda: list((command.state / "spool").glob("*.1")))
     grid.stop()
@@ -189,7 +189,7 @@ def test_a_result_survives_the_death_of_server_and_worker(grid, command: Command
 
 def test_a_stale_result_is_dropped_and_work_goes_on(grid, command: Command, worker) -> None:
     key = grid.submit(b"#!/bin/sh\nexit 0\n", job_id="stale")
-    grid.fault("POST", "/v1/work/result", lambda call: (grid.leased.pop(key), call.answer(409, b"{}")))
+    grid.fault("POST", "/v1/worker/result", lambda call: (grid.leased.pop(key), call.answer(409, b"{}")))
     until(lambda: "job stale attempt 1: dropped" in command.logged())  # else the next might deliver first
     assert grid.result(grid.submit(b"#!/bin/sh\n", job_id="next")).result.exit_code == 0
     until(lambda: list((command.state / "spool").iterdir()) == [])

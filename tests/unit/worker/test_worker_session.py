@@ -13,7 +13,7 @@ from xwhep.worker.session import Away, Session
 
 
 def beat(session: Session) -> HeartbeatReply | None:
-    return session.post("/v1/work/heartbeat", Heartbeat(), HeartbeatReply)
+    return session.post("/v1/worker/heartbeat", Heartbeat(), HeartbeatReply)
 
 
 def test_a_message_and_its_answer(grid, session) -> None:
@@ -21,13 +21,13 @@ def test_a_message_and_its_answer(grid, session) -> None:
     assert reply is not None
     assert reply.heartbeat_s == grid.heartbeat_s
     method, path, headers = grid.calls[-1]
-    assert (method, path) == ("POST", "/v1/work/heartbeat")
+    assert (method, path) == ("POST", "/v1/worker/heartbeat")
     assert headers["Authorization"].startswith("Bearer ")
     assert headers["Content-Type"] == "application/json"
 
 
 def test_no_content_is_none(grid, session) -> None:
-    assert session.post("/v1/work/request", WorkRequest(machine=grid.machine, wait_s=0), Lease) is None
+    assert session.post("/v1/worker/request", WorkRequest(machine=grid.machine, wait_s=0), Lease) is None
 
 
 def test_a_connection_is_used_again(grid, session) -> None:
@@ -154,7 +154,7 @@ def test_abort_ends_a_long_poll_at_once(grid, session) -> None:
 
     def poll() -> None:
         try:
-            session.post("/v1/work/request", request, Lease)
+            session.post("/v1/worker/request", request, Lease)
         except Away as exc:
             failures.append(exc)
 
@@ -173,7 +173,7 @@ def test_the_token_is_in_no_error_text(grid, session) -> None:
     grid.fault("POST", "/v1/work", grid.says(500), grid.hangs_up)
     for _ in range(2):
         with pytest.raises(Away) as caught:
-            session.post("/v1/work/heartbeat", Heartbeat(), Ack)
+            session.post("/v1/worker/heartbeat", Heartbeat(), Ack)
         assert "worker-secret" not in str(caught.value) + repr(caught.value.__cause__)
 
 
@@ -182,8 +182,8 @@ def test_a_call_that_was_under_way_when_the_token_changed_may_be_repeated(grid, 
         session.use("another")
         call.answer(401, b"{}")
 
-    grid.fault("POST", "/v1/work/leave", changes)
+    grid.fault("POST", "/v1/worker/leave", changes)
     with pytest.raises(Away, match="token was changed"):
-        session.post("/v1/work/leave", Leave(), Ack)
+        session.post("/v1/worker/leave", Leave(), Ack)
     grid.tokens = {"another"}
-    assert session.post("/v1/work/leave", Leave(), Ack) == Ack()
+    assert session.post("/v1/worker/leave", Leave(), Ack) == Ack()

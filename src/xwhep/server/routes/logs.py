@@ -82,6 +82,6 @@ def _part(path: Path, offset: int) -> bytes:
 
 
 ROUTES = [
-    Route("/v1/work/output", take_output, methods=["POST"]),
+    Route("/v1/worker/output", take_output, methods=["POST"]),
     Route("/v1/jobs/{id}/logs", show_log),
 ]

@@ -164,9 +164,9 @@ async def list_workers(request: Request) -> Response:
 
 
 ROUTES = [
-    Route("/v1/work/request", request_work, methods=["POST"]),
-    Route("/v1/work/heartbeat", heartbeat, methods=["POST"]),
-    Route("/v1/work/result", deliver, methods=["POST"]),
-    Route("/v1/work/leave", leave, methods=["POST"]),
+    Route("/v1/worker/request", request_work, methods=["POST"]),
+    Route("/v1/worker/heartbeat", heartbeat, methods=["POST"]),
+    Route("/v1/worker/result", deliver, methods=["POST"]),
+    Route("/v1/worker/leave", leave, methods=["POST"]),
     Route("/v1/workers", list_workers),
 ]
