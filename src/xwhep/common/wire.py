@@ -47,7 +47,7 @@ Every identifier is an opaque string. Unknown fields are ignored on reading, so 
     POST   /v1/workers/{id}    WorkerChange       -> Worker                         admin; its owner
     POST   /v1/workers/{id}/rotate                -> Ack; its next heartbeat brings a new token   admin; its owner
     POST   /v1/worker/request  WorkRequest        -> Lease | 204 after `wait`       worker
-    POST   /v1/worker/heartbeatHeartbeat          -> HeartbeatReply                 worker
+    POST   /v1/worker/heartbeat Heartbeat         -> HeartbeatReply                 worker
     POST   /v1/worker/result   WorkResult         -> Ack; 409 when the attempt is stale   worker
     POST   /v1/worker/output   Output             -> Ack; 409 when the attempt is stale   worker
     POST   /v1/worker/leave    Leave              -> Ack                            worker, when it stops in good order
