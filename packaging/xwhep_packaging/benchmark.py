@@ -17,7 +17,7 @@ def bench_command(pipeline: Pipeline, group: str, runs: int) -> list[str]:
     """The call that measures one group; tox gives it the platform's own libraries."""
     settings = pipeline.settings
     script = settings.root_folder / "tests" / "bench" / "figures.py"
-    python = settings.root_folder / ".tox" / "tools" / "bin" / "python"
+    python = settings.root_folder / ".tox" / "dev" / "bin" / "python"
     return [str(python), str(script), group, str(settings.store_folder / OUTPUT), f"--runs={runs}"]
 
 

@@ -26,6 +26,7 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEBIAN_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 KEPT_VARIABLES = (
     "HOME",
+    "XDG_DATA_HOME",  # where an ordinary user's images lie
     "XDG_RUNTIME_DIR",
     "http_proxy",
     "https_proxy",

@@ -205,8 +205,8 @@ def _docker_context(clone: Clone, folder: Path, deb: str) -> Path:
 
 
 def measure_platform(figures: Figures, runs: int) -> None:
-    """The programs alone, without containers; see platform.py beside this file."""
-    script = Path(__file__).with_name("platform_figures.py")
+    """The server alone, without containers; what its figures mean stands in server_figures.py."""
+    script = Path(__file__).with_name("server_figures.py")
     for _ in range(runs):
         for name, value in json.loads(run([sys.executable, script])).items():
             figures.add(name, value)

@@ -1,4 +1,4 @@
-"""A second pipeline file builds a product with nothing of the platform in it: two packages, two images, its own test."""
+"""A second pipeline file builds a product with nothing of the platform in it: two packages, two images, a test."""
 
 from __future__ import annotations
 

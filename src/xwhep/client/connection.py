@@ -57,7 +57,9 @@ class Server:
         try:
             context = context_trusting(credentials.authority)
         except ssl.SSLError as exc:
-            raise UntrustedCertificate(f"the saved authority of {self.address} is damaged", "xw login again") from exc
+            raise UntrustedCertificate(
+                f"the authority kept for {self.address} is damaged: {exc}", "log in again: xw login"
+            ) from exc
         self._http = http.client.HTTPSConnection(
             url.hostname or "", url.port, timeout=CONNECT_TIMEOUT_S, context=context, blocksize=256 * 1024
         )

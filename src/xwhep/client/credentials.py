@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +14,6 @@ from xwhep.common.errors import AuthenticationFailed, UsageError
 
 SESSION_FILE = "client.json"
 SYSTEM_FILE = Path("/etc/xwhep/client.toml")
-# `xwhep-server join-line` prints a whole command around it; any of the two may be pasted or saved.
-_JOIN_LINE = re.compile(r"xwhep-join-1(?:\s+[^\s'\"|]+){3}")
 _FILE_LIMIT_BYTES = 64 * 1024
 
 
@@ -104,8 +101,7 @@ def from_join_text(text: str) -> Credentials:
     """
     from xwhep.common.join import parse_join_line  # noqa: PLC0415 - most calls have a session and no join line
 
-    found = _JOIN_LINE.search(text)
-    line = parse_join_line(found[0] if found else text)
+    line = parse_join_line(text)
     return Credentials(line.address, authority_of(line.address, line.fingerprint), line.token)
 
 
@@ -143,7 +139,7 @@ def system_settings() -> SystemSettings:
         raise UsageError(f"{path} is wrong: {exc}", f"it may set: {', '.join(SystemSettings._fields)}") from exc
     if wrong:
         raise UsageError(f"{path} is wrong: {', '.join(wrong)} must be text", f"edit {path}")
-    pem = (path.parent / fields.authority).read_text("ascii") if fields.authority else ""
+    pem = (path.parent / fields.authority).read_text("ascii", "replace") if fields.authority else ""
     join_file = str(path.parent / fields.join_file) if fields.join_file else ""
     return SystemSettings(fields.address, pem, join_file)
 

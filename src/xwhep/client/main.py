@@ -43,13 +43,11 @@ def _run(argv: Sequence[str]) -> int:
     from xwhep.client.catalogue import groups, overview  # noqa: PLC0415 - see the start-up budget
 
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(overview())  # noqa: T201 - a command line program prints
-        return 0 if argv else UsageError.exit_code
+        return _help(overview(), asked=bool(argv))
     if argv[0] in ("-V", "--version"):
         argv = ["version", "--client"]
     if argv[0] in groups() and (len(argv) == 1 or argv[1] in ("-h", "--help")):
-        print(overview(argv[0]))  # noqa: T201
-        return 0 if len(argv) > 1 else UsageError.exit_code
+        return _help(overview(argv[0]), asked=len(argv) > 1)
     from xwhep.client.parser import parse  # noqa: PLC0415
 
     try:
@@ -57,6 +55,11 @@ def _run(argv: Sequence[str]) -> int:
     except SystemExit as done:  # argparse printed --help
         return int(done.code or 0)
     return call.run(call.args)
+
+
+def _help(text: str, asked: bool) -> int:
+    (sys.stdout if asked else sys.stderr).write(text + "\n")
+    return 0 if asked else UsageError.exit_code
 
 
 def _drop_output() -> None:

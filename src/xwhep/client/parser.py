@@ -87,7 +87,9 @@ def parse(argv: Sequence[str]) -> Call:
     command = load(entry)
     own = list(argv[len(entry.words.split()) :])
     cut = own.index("--") if command.takes_rest and "--" in own else len(own)
-    args = build(entry, command).parse_intermixed_args(own[:cut])
+    parser = build(entry, command)
+    # argparse's intermixed form, which lets options stand between words, loses what follows a -- of its own.
+    args = parser.parse_args(own) if "--" in own[:cut] else parser.parse_intermixed_args(own[:cut])
     args.rest = own[cut + 1 :]
     return Call(command.run, args)
 

@@ -36,8 +36,8 @@ def put_datum(server: Server, file: str, name: str) -> Datum:
         UsageError: the file is not one, or has no name.
         Conflict: the name is taken for other bytes.
     """
-    chosen = name or ("" if file == STDIN_MARK else Path(file).name)
-    if not chosen:
+    chosen = name or Path(file).name
+    if file == STDIN_MARK and not name:
         raise UsageError("standard input has no name", "add --name NAME")
     if file == STDIN_MARK:
         with _spooled_stdin() as copy:

@@ -108,5 +108,6 @@ def ending(job: Job) -> str:
         return "was cancelled"
     reason = job.reason or (job.result.reason if job.result else "")
     if job.state == JobState.FAILED and job.result and not job.result.reason:
-        return f"failed with exit code {job.result.exit_code}" + (f": {reason}" if reason else "")
+        said = f"exit code {job.result.exit_code}"
+        return f"failed with {said}" + (f": {reason}" if reason not in ("", said) else "")
     return f"{job.state}" + (f": {reason}" if reason else "")

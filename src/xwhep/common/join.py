@@ -15,6 +15,7 @@ from xwhep.common.errors import UsageError
 from xwhep.common.wire import DEFAULT_PORT
 
 MARK = "xwhep-join-1"
+_COMMAND = re.compile(r"echo '([^']*)' \| (?:xw login|xwhep-worker join)")
 _FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
 _HOST = re.compile(r"[a-z0-9._:-]+")  # also keeps a quote out of the shell line that carries the address
 
@@ -35,12 +36,13 @@ class JoinLine:
 
 
 def parse_join_line(text: str) -> JoinLine:
-    """Read a pasted line; white space around and between its parts does not matter.
+    """Read a pasted line, alone or in the shell command that the server prints; white space does not matter.
 
     Raises:
         UsageError: it is not such a line; the text is not repeated, since it may hold a token.
     """
-    parts = text.split()
+    command = _COMMAND.fullmatch(text.strip())
+    parts = (command[1] if command else text).split()
     if len(parts) != 4 or parts[0] != MARK or not _FINGERPRINT.fullmatch(parts[2]):
         raise UsageError(
             f"this is no join line: it starts with {MARK} and has four parts",

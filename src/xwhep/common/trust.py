@@ -27,11 +27,18 @@ def fingerprint(pem: str) -> str:
 
 def client_context(ca_file: Path) -> ssl.SSLContext:
     """A context that speaks TLS 1.3 only and trusts `ca_file` alone, host names checked."""
-    return context_trusting(ca_file.read_text("ascii"))
+    return context_trusting(ca_file.read_text("ascii", "replace"))
 
 
 def context_trusting(pem: str) -> ssl.SSLContext:
-    """`client_context` for an authority that is at hand as text."""
+    """`client_context` for an authority that is at hand as text.
+
+    Raises:
+        ssl.SSLError: there is no certificate in it.
+    """
+    if not pem.isascii() or "-----BEGIN CERTIFICATE-----" not in pem:
+        # create_default_context takes empty text for none given, and would trust every public authority instead.
+        raise ssl.SSLError("the authority holds no certificate")
     context = ssl.create_default_context(cadata=pem)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     return context

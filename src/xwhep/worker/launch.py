@@ -51,17 +51,26 @@ class Ended:
     wall_failed: bool = False
 
 
+@dataclass(frozen=True)
+class Wall:
+    """How jobs are kept apart: the isolation, and for container and process whether Landlock confines them too."""
+
+    isolation: str
+    confined: bool = False
+
+
 class _Status(msgspec.Struct, rename="kebab"):
     child_pid: int = 0
     exit_code: int | None = None
 
 
 class Launcher:
-    """Starts jobs with one isolation. Slots share it."""
+    """Starts jobs behind one wall. Slots share it."""
 
-    def __init__(self, isolation: str, limits: Limits, grace_s: float) -> None:
-        self.isolation, self._limits, self._grace_s = isolation, limits, grace_s
-        self._system = sandbox.system_options() if isolation == BUBBLEWRAP else []
+    def __init__(self, wall: Wall, limits: Limits, grace_s: float) -> None:
+        self.isolation, self._confined = wall.isolation, wall.confined
+        self._limits, self._grace_s = limits, grace_s
+        self._system = sandbox.system_options() if wall.isolation == BUBBLEWRAP else []
         self._lock = threading.Lock()
         self._started: dict[int, Mapping[str, str]] = {}  # pid of each running job and its environment
 
@@ -117,7 +126,7 @@ class Launcher:
         self, command: Command, status: IO[bytes], stack: contextlib.ExitStack
     ) -> tuple[list[str], tuple[int, ...]]:
         if self.isolation != BUBBLEWRAP:
-            return sandbox.plain_argv(command, self._limits), ()
+            return sandbox.plain_argv(command, self._limits, self._confined), ()
         options = stack.enter_context(os.fdopen(os.memfd_create("options"), "wb"))
         options.write(sandbox.packed(sandbox.bubblewrap_options(command, self._system, status.fileno())))
         options.seek(0)
@@ -191,35 +200,39 @@ def job_user() -> int | None:
     return JOB_USER if os.geteuid() == 0 else None
 
 
-def choose(wanted: str, limits: Limits, state: Path) -> str:
-    """The isolation to use: the wanted one if it works here; for "auto" the strongest that does.
+def choose(wanted: str, limits: Limits, state: Path) -> Wall:
+    """The wall to use: the wanted isolation if it works here; for "auto" the strongest that does.
 
     Raises:
         UsageError: the wanted one does not work here, or none does.
     """
     if wanted in ("auto", BUBBLEWRAP):
-        problem = probe(BUBBLEWRAP, limits, state)
+        problem = probe(Wall(BUBBLEWRAP), limits, state)
         if not problem:
-            return BUBBLEWRAP
+            return Wall(BUBBLEWRAP)
         if wanted == BUBBLEWRAP:
             raise UsageError(
                 f"bubblewrap does not work here: {problem}", "install bubblewrap, or set XWHEP_WORKER_ISOLATION=auto"
             )
         log.info("no bubblewrap: %s", problem)
     choice = wanted if wanted != "auto" else CONTAINER if in_container() else PROCESS
-    if problem := probe(choice, limits, state):
+    confined = Wall(choice, confined=True)
+    if not (problem := probe(confined, limits, state)):
+        return confined
+    log.warning("jobs can read what the worker can, its token too, since Landlock does not work here: %s", problem)
+    if problem := probe(Wall(choice), limits, state):
         raise UsageError(f"no job can be started here: {problem}", "install the package util-linux (prlimit, setpriv)")
-    return choice
+    return Wall(choice)
 
 
-def probe(isolation: str, limits: Limits, state: Path) -> str:
+def probe(wall: Wall, limits: Limits, state: Path) -> str:
     """Run /usr/bin/true the way a job would run; empty when that works, else what went wrong."""
     with tempfile.TemporaryDirectory(prefix="probe.", dir=state) as name, tempfile.TemporaryFile() as errors:
         folder = Path(name)
         folder.chmod(0o711)
         make_folders(folder)
         command = Command(argv=("/usr/bin/true",), environment={}, folder=folder)
-        launcher = Launcher(isolation, limits, grace_s=0)
+        launcher = Launcher(wall, limits, grace_s=0)
         cancel = Flag()
         timer = threading.Timer(PROBE_S, cancel.set)
         timer.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import TextIO
 
 
 class _Line(logging.Formatter):
@@ -12,8 +13,9 @@ class _Line(logging.Formatter):
         return "".join(char if char.isprintable() else "?" for char in super().format(record))
 
 
-def start_logging() -> None:
-    handler = logging.StreamHandler()
+def start_logging(stream: TextIO | None = None) -> None:
+    """Log to `stream`, standard error by default."""
+    handler = logging.StreamHandler(stream)
     logging.Formatter.converter = time.gmtime
     handler.setFormatter(_Line("%(asctime)sZ %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"))
     root = logging.getLogger()

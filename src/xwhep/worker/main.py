@@ -88,8 +88,8 @@ def _join(typed: argparse.Namespace) -> int:
     line = parse_join_line(read_text(typed.file))
     prepare_state(chosen.state)
     with sole_worker(chosen.state):
-        isolation = choose(chosen.isolation, limits_of(chosen), chosen.state)
-        machine = Host(chosen.state, isolation).announce(sorted(Assets(chosen.shared_dir).installed()))
+        wall = choose(chosen.isolation, limits_of(chosen), chosen.state)
+        machine = Host(chosen.state, wall.isolation).announce(sorted(Assets(chosen.shared_dir).installed()))
         joined = identity.join(line, chosen.name, machine, chosen.state)
     sys.stdout.write(f"joined {joined.address} as {joined.name} ({joined.worker_id}); next: {PROGRAM} run\n")
     return 0

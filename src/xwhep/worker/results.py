@@ -70,7 +70,7 @@ def harvest(work: Path, placed: Mapping[str, str], cancel: Flag) -> Harvest:
 
 
 def _rename(odd: list[tuple[ResultFile, Path]], found: Harvest) -> None:
-    """Deliver files whose names the wire cannot carry under others; last, so that they take no name from another file."""
+    """Deliver files whose names the wire cannot carry under others; last, so that they take nobody's name."""
     taken = {file.path for file, _ in found.files}
     for file, path in odd:
         name = _free(file.path, taken)

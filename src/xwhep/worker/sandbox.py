@@ -1,8 +1,10 @@
 """The walls around a job, as argv. Nothing here starts a process or keeps state.
 
     bubblewrap   prlimit -> bwrap -> job       own user, pid, network (none), ipc, uts and mount namespaces
-    container    prlimit -> setpriv -> env -> job     the container around the worker is the wall
-    process      prlimit -> setpriv -> env -> job     no wall but the user: say so aloud
+    container    prlimit -> setpriv -> confine -> env -> job     the container around the worker is the wall
+    process      prlimit -> setpriv -> confine -> env -> job     no wall but the user: say so aloud
+
+confine.py (Landlock) is left out where the kernel cannot do it; the worker then says so.
 
 In bubblewrap a job sees: /job (its folder, writable), /tmp (its own, on disk), /app (its program), /usr and little
 of /etc, read-only. The options of bwrap travel through a file descriptor: an argv could be read by every user of
@@ -11,15 +13,20 @@ the machine.
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from xwhep.worker import confine
 
 BUBBLEWRAP, CONTAINER, PROCESS = "bubblewrap", "container", "process"
 # What programs need to start, to print dates and names. No /etc as a whole: host keys, passwords and such live there.
 _ETC = ("alternatives", "group", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "nsswitch.conf", "passwd")
 _SYSTEM = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm")  # noqa: S108
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # They turn a program into another before its first line runs, also a shared asset whose command the owner chose.
@@ -80,14 +87,24 @@ def limits_argv(limits: Limits) -> list[str]:
     return ["prlimit", "--core=0:0", f"--nproc={limits.processes}", f"--nofile={limits.files}", "--"]
 
 
-def plain_argv(command: Command, limits: Limits) -> list[str]:
+def plain_argv(command: Command, limits: Limits, confined: bool) -> list[str]:
     """Container and process: dies with the worker's thread, gains no privilege, starts with exactly its environment."""
+    confinement = [sys.executable, "-I", "-S", confine.__file__, confinement_of(command)] if confined else []
     variables = [f"{name}={value}" for name, value in command.environment.items()]
     return [
         *limits_argv(limits),
         *("setpriv", "--no-new-privs", "--pdeathsig", "KILL", "--"),
+        *confinement,
         *("env", "-i", *variables, *command.argv),
     ]
+
+
+def confinement_of(command: Command) -> str:
+    """What confine.py is told: the system and the program to read, the job's own folders to write."""
+    system = ["/usr", "/opt", "/etc", "/proc", "/sys", *(f"/{name}" for name in _SYSTEM)]
+    read = [*system, str(command.folder / "app"), *map(str, command.shown)]
+    write = [*_DEVICES, str(command.folder / "work"), str(command.folder / "tmp")]
+    return json.dumps({"read": read, "write": write})
 
 
 def bubblewrap_argv(command: Command, limits: Limits, options_fd: int) -> list[str]:
@@ -104,10 +121,10 @@ def bubblewrap_options(command: Command, system: Sequence[str], status_fd: int) 
     for name, value in command.environment.items():
         options += ["--setenv", name, value]
     options += [*system, "--proc", "/proc", "--dev", "/dev"]
-    for path in command.shown:
-        options += ["--ro-bind", str(path), str(path)]
     options += ["--ro-bind", str(command.folder / "app"), "/app"]
     options += ["--bind", str(command.folder / "tmp"), "/tmp", "--dir", "/var", "--symlink", "/tmp", "/var/tmp"]  # noqa: S108
+    for path in command.shown:  # after /tmp, which would hide what is below it
+        options += ["--ro-bind", str(path), str(path)]
     options += ["--bind", str(command.folder / "work"), "/job", "--remount-ro", "/", "--chdir", "/job"]
     return options
 

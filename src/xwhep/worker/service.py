@@ -28,7 +28,7 @@ from xwhep.worker.cache import Cache
 from xwhep.worker.execution import Workshop, remove_tree
 from xwhep.worker.flag import Flag
 from xwhep.worker.identity import Identity
-from xwhep.worker.launch import Launcher, choose
+from xwhep.worker.launch import Launcher, Wall, choose
 from xwhep.worker.loop import Worker
 from xwhep.worker.machine import Host
 from xwhep.worker.retry import Stopped, patiently
@@ -52,14 +52,14 @@ def run(settings: Settings) -> int:
     prepare_state(settings.state)
     with sole_worker(settings.state):
         processes.guard_this_process()
-        isolation = choose(settings.isolation, limits_of(settings), settings.state)
-        _log_start(settings, isolation)
-        host, assets = Host(settings.state, isolation), Assets(settings.shared_dir)
+        wall = choose(settings.isolation, limits_of(settings), settings.state)
+        _log_start(settings, wall)
+        host, assets = Host(settings.state, wall.isolation), Assets(settings.shared_dir)
         try:
             identity = _identity(settings, host, assets, stop)
         except Stopped:
             return 0
-        shop = _workshop(settings, identity, isolation, assets)
+        shop = _workshop(settings, identity, wall, assets)
         log.info("worker %s (%s) serves %s", identity.name, identity.worker_id, identity.address)
         Worker(identity, host, shop, settings.slots).run(stop)
     return 0
@@ -117,10 +117,11 @@ def prepare_jobs(state: Path) -> Path:
     return jobs
 
 
-def _log_start(settings: Settings, isolation: str) -> None:
-    log.info("xwhep-worker %s, state %s, %d slots, isolation %s", VERSION, settings.state, settings.slots, isolation)
-    if isolation == PROCESS:
-        log.warning("jobs run without a wall of their own: they can read what user nobody, or this user, can read")
+def _log_start(settings: Settings, wall: Wall) -> None:
+    how = f"{wall.isolation} with Landlock" if wall.confined else wall.isolation
+    log.info("xwhep-worker %s, state %s, %d slots, isolation %s", VERSION, settings.state, settings.slots, how)
+    if wall.isolation == PROCESS:
+        log.warning("no wall but this machine's users stands between its network and jobs; bubblewrap would be one")
 
 
 def _identity(settings: Settings, host: Host, assets: Assets, stop: Flag) -> Identity:
@@ -149,13 +150,13 @@ def _join_line() -> JoinLine:
     return parse_join_line(text)
 
 
-def _workshop(settings: Settings, identity: Identity, isolation: str, assets: Assets) -> Workshop:
+def _workshop(settings: Settings, identity: Identity, wall: Wall, assets: Assets) -> Workshop:
     status = Status(
         pid=os.getpid(),
         name=identity.name,
         worker_id=identity.worker_id,
         server=identity.address,
-        isolation=isolation,
+        isolation=wall.isolation,
         slots=settings.slots,
         started_at=time.time(),
         connected=False,
@@ -165,7 +166,7 @@ def _workshop(settings: Settings, identity: Identity, isolation: str, assets: As
         session=identity.session(settings.state),
         cache=Cache(settings.state / "cache", settings.cache_max),
         assets=assets,
-        launcher=Launcher(isolation, limits_of(settings), settings.stop_grace),
+        launcher=Launcher(wall, limits_of(settings), settings.stop_grace),
         spool=Spool(settings.state),
         board=Board(settings.state, status),
     )

@@ -73,6 +73,8 @@ def new_pki(folder: Path) -> Pki:
 class Grid:
     """What the server knows. Tests change jobs by `change` and `finish`, as a worker's messages would."""
 
+    new_pki = staticmethod(new_pki)
+
     def __init__(self, pki: Pki) -> None:
         self.pki = pki
         self.apps: dict[str, wire.App] = {}
@@ -84,10 +86,15 @@ class Grid:
         self.changed = threading.Condition(threading.RLock())
         self.on_submit: Callable[[wire.Job], None] = lambda job: None
         self.cut_downloads_after: int | None = None  # bytes of one blob answer, then the connection breaks
+        self.stall_downloads_after: int | None = None  # then nothing comes, and nothing breaks
+        self.sent_bytes = 0  # of blobs
+        self.connections = 0
+        self.must_prove = False  # only who has uploaded a blob may name it
+        self.proved: set[str] = set()
         self.overrides: dict[str, tuple[int, bytes]] = {}  # "METHOD /path" -> status and body
         self.tokens = {TOKEN}
         self.port = 0
-        self._http: http.server.ThreadingHTTPServer | None = None
+        self.current: http.server.ThreadingHTTPServer | None = None
 
     @property
     def address(self) -> str:
@@ -98,27 +105,23 @@ class Grid:
         return str(JoinLine(address=self.address, fingerprint=trust.fingerprint(self.pki.authority), token=TOKEN))
 
     def start(self, host: str = "127.0.0.1") -> None:
-        self._http = http.server.ThreadingHTTPServer((host, self.port), Handler)
-        self._http.daemon_threads = True
-        self._http.grid = self
+        self.current = http.server.ThreadingHTTPServer((host, self.port), Handler)
+        self.current.daemon_threads = True
+        self.current.grid = self
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.load_cert_chain(self.pki.server_file)
-        self._http.socket = context.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
-        self.port = self._http.server_address[1]
-        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
+        self.current.socket = context.wrap_socket(self.current.socket, server_side=True, do_handshake_on_connect=False)
+        self.port = self.current.server_address[1]
+        threading.Thread(target=self.current.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
-        http_server, self._http = self._http, None
+        http_server, self.current = self.current, None
         if http_server:
             http_server.shutdown()
             http_server.server_close()
         with self.changed:
             self.changed.notify_all()
-
-    @property
-    def stopped(self) -> bool:
-        return self._http is None
 
     def add_blob(self, content: bytes) -> str:
         digest = hashlib.sha256(content).hexdigest()
@@ -155,15 +158,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
     wbufsize = -1
     timeout = 20
 
-    @property
-    def grid(self) -> Grid:
-        return self.server.grid
+    def setup(self) -> None:
+        self.grid = self.server.grid
+        self.grid.connections += 1
+        super().setup()
 
     def log_message(self, *_: object) -> None:
         pass
 
     def serve(self) -> None:
-        if self.grid.stopped:  # a kept-alive connection of a server that has "died"
+        if self.grid.current is not self.server:  # a kept-alive connection of a server that has "died"
             self.close_connection = True
             return
         url = urlsplit(self.path)
@@ -239,8 +243,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         spec = msgspec.json.decode(body, type=spec_type)
         table = getattr(self.grid, kind)
         for part in getattr(spec, "binaries", [spec] if kind == "data" else []):
-            if part.sha256 not in self.grid.blobs:
-                raise errors.InvalidRequest("upload the blob first")
+            if part.sha256 not in (self.grid.proved if self.grid.must_prove else self.grid.blobs):
+                raise errors.NotFound("the blob is not uploaded yet")
         if spec.name in table:
             raise errors.Conflict(f"the name {spec.name} is taken")
         one = full(id=f"{kind[0]}{len(table):031x}", owner=LOGIN, created_at=1.7e9, **msgspec.structs.asdict(spec))
@@ -260,9 +264,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 del grid.jobs[rest[0]]
                 return None
             seen, until = int(self.query.get("seen", -1)), time.monotonic() + float(self.query.get("wait", 0))
-            while grid.jobs[rest[0]].revision <= seen and time.monotonic() < until and not grid.stopped:
+            while grid.jobs[rest[0]].revision <= seen and time.monotonic() < until and grid.current:
                 grid.changed.wait(until - time.monotonic())
-            if grid.stopped:
+            if not grid.current:
                 raise errors.ConnectionFailed("the server is stopping")
             return grid.jobs[rest[0]]
 
@@ -278,8 +282,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if unknown := [name for name in [spec.stdin, *spec.data] if name and name not in known]:
             raise errors.NotFound(f"no datum {unknown[0]}")
         job_id = hashlib.sha256(str(len(self.grid.jobs)).encode()).hexdigest()[:32]
-        fields = msgspec.structs.asdict(spec)
-        job = wire.Job(id=job_id, owner=LOGIN, state=wire.JobState.PENDING, revision=1, created_at=1.7e9, **fields)
+        more = msgspec.structs.asdict(spec)
+        job = wire.Job(id=job_id, owner=LOGIN, state=wire.JobState.PENDING, revision=1, created_at=1.7e9, **more)
         self.grid.jobs[job_id] = job
         threading.Timer(0.05, self.grid.on_submit, (job,)).start()
         return job
@@ -292,6 +296,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 raise errors.InvalidRequest("the bytes are not of that hash")
             status = 200 if digest in self.grid.blobs else 201
             self.grid.blobs[digest] = content
+            self.grid.proved.add(digest)
             self.answer(status, b"")
             return
         if digest not in self.grid.blobs:
@@ -299,19 +304,26 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content = self.grid.blobs[digest]
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         start = int(asked[1]) if asked else 0
-        cut = self.grid.cut_downloads_after
-        if cut is not None and self.command == "GET" and len(content) - start > cut:
-            self.send_response(206 if asked else 200)
-            self.send_header("Content-Length", str(len(content) - start))
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-            self.end_headers()
-            self.wfile.write(content[start : start + cut])
-            self.wfile.flush()
-            self.close_connection = True
-        elif asked:
-            self.answer(206, content[start:], Content_Range=f"bytes {start}-{len(content) - 1}/{len(content)}")
-        else:
+        if self.command == "HEAD":
             self.answer(200, content)
+            return
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        if asked:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.end_headers()
+        self.send_part(content[start:])
+
+    def send_part(self, content: bytes) -> None:
+        grid, limits = self.grid, (self.grid.cut_downloads_after, self.grid.stall_downloads_after)
+        limit = min([len(content), *(limit for limit in limits if limit is not None)])
+        self.wfile.write(content[:limit])
+        self.wfile.flush()
+        grid.sent_bytes += limit
+        if limit < len(content):
+            self.close_connection = True
+            while grid.stall_downloads_after and grid.current:
+                time.sleep(0.02)
 
 
 @dataclasses.dataclass(frozen=True)

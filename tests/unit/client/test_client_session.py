@@ -104,9 +104,9 @@ def test_another_fingerprint_is_not_trusted(stranger, grid):
     assert "POST /v1/login" not in grid.requests
 
 
-def test_another_server_at_the_same_address_is_not_trusted(xw, grid, tmp_path, make_pki):
+def test_another_server_at_the_same_address_is_not_trusted(xw, grid, tmp_path):
     grid.stop()
-    grid.pki = make_pki(tmp_path)
+    grid.pki = grid.new_pki(tmp_path)
     grid.requests.clear()
     grid.start()
     done = xw("job", "list")

@@ -30,6 +30,12 @@ def test_a_line_that_a_terminal_wrapped_is_understood():
     assert parse_join_line(str(LINE).replace(" ", "\n  ")) == LINE
 
 
+@pytest.mark.parametrize("receiver", ["xw login", "xwhep-worker join"])
+def test_the_whole_command_that_the_server_prints_is_understood(receiver):
+    line = f"xwhep-join-1 https://grid:4321 sha256:{'a' * 64} token"
+    assert str(parse_join_line(f"echo '{line}' | {receiver}\n")) == line
+
+
 def test_the_token_is_not_in_its_repr():
     assert "secret-token" not in repr(LINE)
     assert "secret-token" not in f"{[LINE]}"

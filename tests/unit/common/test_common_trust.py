@@ -135,6 +135,13 @@ def test_the_context_trusts_the_given_authority_alone(tmp_path, server):
         assert tls.version() == "TLSv1.3"
 
 
+@pytest.mark.parametrize("content", ["", " \n", "no certificate", "\u00e9", "-----BEGIN CERTIFICATE-----"])
+def test_an_authority_without_a_certificate_trusts_nobody(tmp_path, content):
+    (tmp_path / "ca.pem").write_text(content, "utf-8")
+    with pytest.raises(ssl.SSLError):
+        client_context(tmp_path / "ca.pem")
+
+
 def test_the_right_certificate_for_another_name_is_refused(server):
     address, pem = server()
     with (

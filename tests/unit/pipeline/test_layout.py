@@ -27,7 +27,7 @@ REGISTRY_HOSTS = re.compile(
     r"(?:py" + r"pi\.org|files\.python" + r"hosted\.org|registry\.npm" + r"js\.org|deb\.deb" + r"ian\.org|"
     r"snapshot\.deb" + r"ian\.org|security\.deb" + r"ian\.org|doc" + r"ker\.io/|gh" + r"cr\.io|qu" + r"ay\.io)",
 )
-DEVELOPER_PATHS = re.compile(r"(?<![\w.])/(?:wo" + r"rk|ho" + r"me/(?!somebody)[a-z]\w*|Us" + r"ers|tmp/d" + r"ev)/")
+DEVELOPER_PATHS = re.compile(r"(?<![\w.}])/(?:wo" + r"rk|ho" + r"me/(?!somebody)[a-z]\w*|Us" + r"ers|tmp/d" + r"ev)/")
 
 
 def tracked(*patterns: str) -> list[Path]:
@@ -272,7 +272,7 @@ def test_nothing_names(pattern: re.Pattern[str]) -> None:
 def test_the_name_guard_sees_what_it_should() -> None:
     assert REGISTRY_HOSTS.search("https://" + "py" + "pi.org/simple")
     assert DEVELOPER_PATHS.search("see /" + "work/x")
-    assert not DEVELOPER_PATHS.search("draft.folder/work/x")
+    assert not DEVELOPER_PATHS.search("draft.folder/work/x {folder}/work/y")
 
 
 # Errors

@@ -12,12 +12,29 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+
+from xwhep.common.wire import AppSpec, Binary, JobSpec, JobState, Machine
+from xwhep.server.store.protocol import Store
+from xwhep.server.store.records import (
+    Account,
+    Attempt,
+    Change,
+    Expired,
+    Inputs,
+    LeasedJob,
+    LeaseWish,
+    NewJob,
+    NewWorker,
+)
+from xwhep.server.store.sqlite import SqliteStore
 
 SOURCE = Path(__file__).parents[3] / "src"
 READY_TIMEOUT_S = 20
@@ -285,3 +302,87 @@ def in_background() -> Iterator[Callable[[Callable[[], Any]], Callable[[], Any]]
 def run() -> Callable[[Any], Any]:
     """Run a coroutine function to its end."""
     return lambda function: asyncio.run(function())
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Kit:
+    """A store with a user, an app and two workers in it."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self.store, self.clock, self.app_id = store, clock, ""
+        self.changes: list[Change] = []
+
+    async def fill(self) -> None:
+        self.store.on_change(self.changes.extend)
+        for login in ("ann", "bob"):
+            await self.store.people.add_user(Account(login=login, role="user", password_hash="hash"))
+        for number in (1, 2):
+            worker = NewWorker(
+                id=f"w{number}",
+                name=f"node{number}",
+                token_hash=f"t{number}",
+                machine=msgspec.convert(MACHINE, Machine),
+            )
+            await self.store.people.enrol(worker)
+        binary = Binary(os="any", arch="any", sha256="a" * 64, size=1)
+        self.app_id = (await self.store.assets.save_app("ann", AppSpec(name="tool", binaries=[binary]))).id
+
+    async def submit(self, owner: str = "ann", *, inputs: Inputs | None = None, **spec: object) -> str:
+        new = NewJob(owner=owner, app_id=self.app_id, spec=JobSpec(app="tool", **spec), inputs=inputs or Inputs())
+        return (await self.store.jobs.submit(new)).id
+
+    async def lease(self, worker: str = "w1", *, apps: tuple[str, ...] | None = None) -> LeasedJob | None:
+        until = self.clock.now + 15
+        wish = LeaseWish(worker_id=worker, worker_name=worker, app_ids=apps or (self.app_id,), until=until)
+        return await self.store.jobs.lease(wish)
+
+    async def leased(self, worker: str = "w1") -> Attempt:
+        job = await self.lease(worker)
+        assert job is not None
+        return Attempt(job_id=job.id, number=job.attempt, worker_id=worker)
+
+    async def state(self, job_id: str) -> JobState:
+        job = await self.store.jobs.job(job_id)
+        assert job is not None
+        return job.state
+
+    async def expire(self) -> Expired:
+        self.clock.now += 16
+        (expired,) = await self.store.jobs.expired(10)
+        return expired
+
+
+def open_sqlite(folder: Path, clock: Clock) -> Store:
+    return SqliteStore(folder / "xwhep.db", synchronous="OFF", clock=clock)
+
+
+@pytest.fixture(params=[open_sqlite], ids=["sqlite"])
+def kit(request: pytest.FixtureRequest, fast_folder: Path) -> Callable[[], AsyncIterator[Kit]]:
+    """`async with kit() as kit` opens the store of the folder; again opens it again."""
+    opener, clock = request.param, Clock()
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Kit]:
+        store = opener(fast_folder, clock)
+        fresh = not (fast_folder / "xwhep.db").exists()
+        await store.open()
+        made = Kit(store, clock)
+        if fresh:
+            await made.fill()
+        else:
+            made.app_id = (await store.assets.apps())[0].id
+        try:
+            yield made
+        finally:
+            await store.close()
+
+    return opened

@@ -54,6 +54,22 @@ def test_a_result_uploaded_before_the_kill_can_be_delivered_after_it(live):
     assert worker.post("/v1/work/result", delivery).status == 200
 
 
+def test_a_server_that_was_away_longer_than_a_lease_still_waits_for_its_workers(stopped):
+    flags = ("--lease-seconds", "0.5", "--restart-grace-seconds", "30")
+    stopped.start(*flags)
+    admin, worker = stopped.admin(), stopped.worker()
+    admin.register_app()
+    job = admin.submit()
+    lease = worker.ask().body
+    stopped.kill()
+    time.sleep(0.6)  # the lease is over
+    stopped.start(*flags)
+    admin.port = worker.port = stopped.port
+    time.sleep(0.2)  # several looks of the reaper
+    assert admin.get(f"/v1/jobs/{job['id']}").body["state"] == "running"
+    assert worker.deliver(lease).status == 200
+
+
 def test_a_job_whose_worker_never_comes_back_after_the_restart_runs_elsewhere(stopped):
     stopped.start(*SHORT)
     admin, worker = stopped.admin(), stopped.worker()

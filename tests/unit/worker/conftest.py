@@ -1,4 +1,4 @@
-"""A small grid server that speaks the wire contract over TLS, with faults on demand, and folders that jobs can reach."""
+"""A small grid server that speaks the wire contract over TLS, faults on demand, and folders that jobs can reach."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import hashlib
 import ipaddress
 import json
 import os
+import select
 import shutil
 import socket
 import ssl
@@ -47,7 +48,7 @@ from xwhep.common.wire import (
 )
 from xwhep.worker import identity as identities
 from xwhep.worker.identity import Identity
-from xwhep.worker.launch import probe
+from xwhep.worker.launch import Wall, probe
 from xwhep.worker.sandbox import Limits
 from xwhep.worker.session import Session
 
@@ -297,7 +298,7 @@ class Grid:
         if call.path.startswith("/v1/blobs/"):
             return self._blob(call, body)
         handlers: dict[str, Callable[[bytes], Any]] = {
-            "/v1/work/request": self._request,
+            "/v1/work/request": lambda body: self._request(body, call.connection),
             "/v1/work/heartbeat": self._heartbeat,
             "/v1/work/result": self._result,
             "/v1/work/leave": self._leave,
@@ -315,14 +316,15 @@ class Grid:
         self.enrolled.append(message)
         return Enrolled(worker_id="w1", token=TOKEN, heartbeat_s=self.heartbeat_s)
 
-    def _request(self, body: bytes) -> Lease | None:
+    def _request(self, body: bytes, connection: socket.socket) -> Lease | None:
         message = msgspec.json.decode(body, type=WorkRequest)
         server = self._server
         with self.changed:
             self.requests.append(message)
             self.changed.notify_all()
             self.changed.wait_for(lambda: self.pending or self._server is not server, min(message.wait_s, 5))
-            if not self.pending or self._server is not server:
+            gone = bool(select.select([connection], [], [], 0)[0])  # only its end can be read from a waiting worker
+            if not self.pending or self._server is not server or gone:
                 return None
             lease = self.pending.pop(0)
             self.leased[lease.job_id, lease.attempt] = lease
@@ -409,6 +411,6 @@ def session(identity: Identity, folder: Path) -> Session:
 @pytest.fixture(params=["bubblewrap", "process"])
 def isolation(request: pytest.FixtureRequest, folder: Path) -> str:
     """Each wall in turn; one that this machine cannot build is skipped, saying why."""
-    if problem := probe(request.param, LIMITS, folder):
+    if problem := probe(Wall(request.param), LIMITS, folder):
         pytest.skip(f"{request.param} does not work here: {problem}")
     return request.param

@@ -21,6 +21,11 @@ def source(session) -> Download:
     return Download(session, Flag())
 
 
+@pytest.fixture
+def place(cache: Cache, source: Download):
+    return lambda name, size, target: cache.place(name, size, target, source)
+
+
 def downloads(grid) -> int:
     return sum(method == "GET" and "/blobs/" in path for method, path, _ in grid.calls)
 
@@ -49,11 +54,11 @@ def test_what_a_job_does_to_its_copy_does_not_reach_the_next(grid, cache, source
 
 
 @pytest.mark.parametrize("damage", [b"0riginal", b"", b"original and more"])
-def test_a_damaged_cache_is_noticed_and_mended(grid, cache, source, tmp_path: Path, damage: bytes) -> None:
+def test_a_damaged_cache_is_noticed_and_mended(grid, place, tmp_path: Path, damage: bytes) -> None:
     name = grid.blob(b"original")
-    cache.place(name, 8, tmp_path / "one", source)
+    place(name, 8, tmp_path / "one")
     (tmp_path / "cache" / name).write_bytes(damage)
-    cache.place(name, 8, tmp_path / "two", source)
+    place(name, 8, tmp_path / "two")
     assert (tmp_path / "two").read_bytes() == b"original"
     assert (tmp_path / "cache" / name).read_bytes() == b"original"
 
@@ -159,12 +164,11 @@ def test_the_least_recently_used_goes_first(grid, source, tmp_path: Path) -> Non
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {names[0], names[2]}
 
 
-def test_a_full_disk_first_empties_the_cache_then_says_so(grid, cache, source, tmp_path, monkeypatch) -> None:
-    old = grid.blob(b"old")
-    cache.place(old, 3, tmp_path / "old", source)
+def test_a_full_disk_first_empties_the_cache_then_says_so(grid, place, tmp_path, monkeypatch) -> None:
+    place(grid.blob(b"old"), 3, tmp_path / "old")
     monkeypatch.setattr(caches, "disk_free", lambda _: 1000)
     with pytest.raises(DiskFull, match="do not fit"):
-        cache.place(grid.blob(b"new"), 3, tmp_path / "new", source)
+        place(grid.blob(b"new"), 3, tmp_path / "new")
     assert list((tmp_path / "cache").iterdir()) == []
     assert not (tmp_path / "new").exists()
 

@@ -1,3 +1,5 @@
+import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,8 +39,8 @@ def test_only_its_folder_and_tmp_are_writable(options: list[str]) -> None:
     assert pairs(options, "--bind") == [("/state/jobs/j.1/tmp", "/tmp"), ("/state/jobs/j.1/work", "/job")]
     assert pairs(options, "--ro-bind") == [
         ("/usr", "/usr"),
-        ("/srv/tool", "/srv/tool"),
         ("/state/jobs/j.1/app", "/app"),
+        ("/srv/tool", "/srv/tool"),
     ]
     assert pairs(options, "--remount-ro", 1) == [("/",)]
     assert options.index("--remount-ro") > max(at for at, option in enumerate(options) if option == "--bind")
@@ -56,8 +58,22 @@ def test_the_argv_of_bubblewrap_holds_neither_options_nor_environment() -> None:
     ]
 
 
+def test_the_argv_with_landlock_confines_before_the_environment_of_the_job() -> None:
+    argv = sandbox.plain_argv(COMMAND, LIMITS, confined=True)
+    at = argv.index("-I")
+    assert argv[:at] == [*sandbox.plain_argv(COMMAND, LIMITS, confined=False)[:10], sys.executable]
+    assert argv[at + 4 : at + 6] == ["env", "-i"]
+    spec = json.loads(argv[at + 3])
+    assert [path for path in spec["write"] if not path.startswith("/dev/")] == [
+        "/state/jobs/j.1/work",
+        "/state/jobs/j.1/tmp",
+    ]
+    assert {"/usr", "/srv/tool", "/state/jobs/j.1/app"} <= set(spec["read"])
+    assert not {"/", "/var", "/tmp", "/home", "/root", "/state"} & {*spec["read"], *spec["write"]}
+
+
 def test_the_argv_without_a_wall() -> None:
-    assert sandbox.plain_argv(COMMAND, LIMITS) == [
+    assert sandbox.plain_argv(COMMAND, LIMITS, confined=False) == [
         *("prlimit", "--core=0:0", "--nproc=7", "--nofile=9", "--"),
         *("setpriv", "--no-new-privs", "--pdeathsig", "KILL", "--"),
         *("env", "-i", "A=1", "B=x=y", "/app/program", "a b", "--", "-x"),

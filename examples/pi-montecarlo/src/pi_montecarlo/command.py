@@ -22,9 +22,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--points", type=int, default=1_000_000, metavar="N", help="points to throw (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="seed of the random numbers (%(default)s)")
-    parser.add_argument(
-        "--grid", type=int, default=100, metavar="K", help="cut the square into K x K (%(default)s)"
-    )
+    parser.add_argument("--grid", type=int, default=100, metavar="K", help="cut the square into K x K (%(default)s)")
     parser.add_argument("--combine", nargs="+", type=Path, metavar="FILE", help="combine results instead of throwing")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the result there, as JSON")
     return parser
