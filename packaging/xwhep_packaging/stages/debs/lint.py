@@ -12,7 +12,7 @@ from xwhep_packaging.stages.debs.chroot import Chroot
 from xwhep_packaging.store import Draft, Recipe
 
 STAGE = "lint"
-# About uploads to Debian, which these packages are not; and about entries dated by their commit, which may be years old.
+# About uploads to Debian, which these packages are not, and about entries that are as old as their commit.
 UPLOAD_TAGS = ("bad-distribution-in-changes-file", "initial-upload-closes-no-bugs", "timewarp-standards-version")
 FAIL_ON = "error,warning"
 
