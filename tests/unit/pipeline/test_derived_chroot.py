@@ -1,0 +1,51 @@
+"""A chroot that stands on the shared one, and an image's extra packages: only mmdebstrap itself may call apt."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from xwhep_packaging.settings import Settings
+from xwhep_packaging.stages import base
+
+MORE = base.Additions(packages=("cmake",), clauses=("zlib1g-dev (>= 1:1.2)", "aa | bb"))
+CALLS = re.compile(r"(?:^|[\s;&|=(])(?:/\S*/)?(?:apt(?:-get)?|dpkg)\s|APT_CONFIG")
+TOOLS = {"mmdebstrap": "1"}
+
+
+@pytest.fixture
+def commands(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    monkeypatch.setattr(base, "apt_lines", lambda settings: ["deb http://mirror.invalid/debian suite main"])
+    return [
+        base.derived_command(settings, Path("/store/a b/root.tar"), Path("/r"), Path("/out.tar")),
+        base.extra_command(settings, Path("/store/a b/root.tar"), ["tini"], Path("/taken")),
+    ]
+
+
+def test_no_hook_installs_anything(commands: list[list[str]]) -> None:
+    """apt or dpkg in a hook, without the right options, works on the machine that builds: it did once."""
+    hooks = [word for command in commands for word in command if "-hook=" in word]
+    assert hooks
+    assert [hook for hook in hooks if CALLS.search(hook)] == []
+    assert CALLS.search('--customize-hook=APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get --yes satisfy "a"')
+    assert CALLS.search("--setup-hook=dpkg --install a.deb")
+
+
+def test_shared_root_is_unpacked_whatever_its_path(commands: list[list[str]]) -> None:
+    for command in commands:
+        assert """--setup-hook=tar -C "$1" -xf '/store/a b/root.tar'""" in command
+
+
+def test_apt_is_asked_for_all_of_it_at_once() -> None:
+    text = base.metapackage_control(MORE)
+    assert "\nDepends: cmake, zlib1g-dev (>= 1:1.2), aa | bb\n" in text
+
+
+def test_key_follows_what_is_needed_and_nothing_else() -> None:
+    key = base.derived_recipe("shared", MORE, TOOLS).key
+    assert key == base.derived_recipe("shared", base.Additions(packages=MORE.packages, clauses=MORE.clauses), TOOLS).key
+    assert key != base.derived_recipe("shared", base.Additions(packages=("cmake",)), TOOLS).key
+    assert key != base.derived_recipe("other", MORE, TOOLS).key
+    assert not base.Additions().any
