@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from xwhep.client.catalogue import CATALOGUE, groups
@@ -119,7 +120,7 @@ def test_what_asks_a_server_loads_only_what_it_needs(xw, grid, tmp_path):
 @pytest.mark.parametrize("kind", errors.ALL_ERRORS, ids=lambda kind: kind.code)
 def test_the_servers_error_becomes_ours_with_its_exit_code(xw, grid, kind):
     body = wire.ErrorBody(code=kind.code, message="it is so", next_step="do that")
-    grid.overrides["GET /v1/apps"] = (kind.status, wire.msgspec.json.encode(body))
+    grid.overrides["GET /v1/apps"] = (kind.status, msgspec.json.encode(body))
     done = xw("app", "list")
     assert done.code == kind.exit_code
     assert done.err == f"xw: error [{kind.code}]: it is so\nnext: do that\n"
@@ -156,7 +157,7 @@ def test_names_from_the_server_cannot_drive_the_terminal(xw, grid):
     grid.workers.append(wire.Worker(id="w", name=evil, machine=machine, state=evil, last_seen_at=-1.0))
     outputs = [xw("app", "list").out, xw("worker", "list").out]
     body = wire.ErrorBody(code="conflict", message=evil, next_step=evil)
-    grid.overrides["GET /v1/data"] = (409, wire.msgspec.json.encode(body))
+    grid.overrides["GET /v1/data"] = (409, msgspec.json.encode(body))
     outputs.append(xw("data", "list").err)
     for output in outputs:
         assert "owned" in output

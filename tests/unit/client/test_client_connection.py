@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import contextmanager
 
+import msgspec
 import pytest
 
 from xwhep.client import connection, waiting
@@ -169,7 +170,7 @@ def test_a_server_that_stays_silent(grid):
 
 def test_a_refusal_during_an_upload_is_heard(grid):
     """The server answers at the headers and reads no more; what it said must come through, not the broken pipe."""
-    error = wire.msgspec.json.encode(wire.ErrorBody(code="disk_full", message="full"))
+    error = msgspec.json.encode(wire.ErrorBody(code="disk_full", message="full"))
     head = b"HTTP/1.1 507 No\r\nContent-Length: %d\r\n\r\n" % len(error)
 
     def answer(one):
@@ -209,7 +210,7 @@ def test_names_are_one_part_of_a_path(name, part):
 
 def job_of(grid, **fields):
     job = wire.Job(id="j1", owner="alice", state=wire.JobState.PENDING, revision=1, created_at=1.0, app="a")
-    grid.jobs["j1"] = wire.msgspec.structs.replace(job, **fields)
+    grid.jobs["j1"] = msgspec.structs.replace(job, **fields)
     return grid.jobs["j1"]
 
 

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 
+import msgspec
 import pytest
 
 from xwhep.common import wire
@@ -150,7 +151,7 @@ def test_wait_for_several_reports_each_and_the_worst(xw, grid, asleep):
 
 def test_a_server_that_does_not_hold_requests_is_not_hammered(xw, grid, asleep):
     job = grid.jobs[asleep]
-    grid.overrides[f"GET /v1/jobs/{asleep}"] = (200, wire.msgspec.json.encode(job))
+    grid.overrides[f"GET /v1/jobs/{asleep}"] = (200, msgspec.json.encode(job))
     assert xw("job", "wait", asleep, "--timeout", "1.5").code == TimedOut.exit_code
     assert 3 < grid.requests.count(f"GET /v1/jobs/{asleep}") < 25
 
@@ -178,7 +179,7 @@ def test_job_commands_take_the_beginning_of_an_id(xw, grid, asleep):
 
 
 def test_an_ambiguous_beginning_is_refused(xw, grid, asleep):
-    grid.jobs[asleep[:-1] + "~"] = wire.msgspec.structs.replace(grid.jobs[asleep], id=asleep[:-1] + "~")
+    grid.jobs[asleep[:-1] + "~"] = msgspec.structs.replace(grid.jobs[asleep], id=asleep[:-1] + "~")
     done = xw("job", "cancel", asleep[:6])
     assert done.code == UsageError.exit_code
     assert "2 jobs begin with" in done.err

@@ -4,6 +4,7 @@ import json
 import os
 import stat
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,7 +97,7 @@ HOSTILE = ["../evil", "/evil", "a/../../evil", "", ".", "..", "a//b", "a/", "./a
 def test_a_path_that_leads_out_is_refused_before_anything_is_written(xw, grid, ended, path):
     job_id = ended()
     result = grid.jobs[job_id].result
-    evil = wire.msgspec.structs.replace(result, files=[grid.file("fine", b"x"), grid.file(path, b"evil")])
+    evil = msgspec.structs.replace(result, files=[grid.file("fine", b"x"), grid.file(path, b"evil")])
     grid.change(job_id, result=evil)
     before = outside(xw)
     done = xw("job", "results", job_id, "-o", "out")
@@ -161,7 +162,7 @@ def test_an_id_cannot_name_a_folder_elsewhere(xw, grid, ended):
     job_id = ended()
     grid.overrides[f"GET /v1/jobs/{job_id}"] = (
         200,
-        wire.msgspec.json.encode(wire.msgspec.structs.replace(grid.jobs[job_id], id="/../..")),
+        msgspec.json.encode(msgspec.structs.replace(grid.jobs[job_id], id="/../..")),
     )
     assert xw("job", "results", job_id).code == errors.ServerFailed.exit_code
 

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 
+import msgspec
 import pytest
 
 from xwhep.common import errors, wire
@@ -154,7 +155,7 @@ def test_a_folder_as_output_takes_the_datums_name(xw, grid):
 def test_a_full_server_refuses_an_upload_before_it_is_sent(xw, grid):
     (xw.folder / "big").write_bytes(BIG * 4)
     digest = hashlib.sha256(BIG * 4).hexdigest()
-    body = wire.msgspec.json.encode(wire.ErrorBody(code="disk_full", message="only 3 MiB are left"))
+    body = msgspec.json.encode(wire.ErrorBody(code="disk_full", message="only 3 MiB are left"))
     grid.overrides[f"PUT /v1/blobs/{digest}"] = (507, body)
     done = xw("data", "put", "big")
     assert done.code in (errors.DiskFull.exit_code, errors.ConnectionFailed.exit_code)
@@ -165,7 +166,7 @@ def test_a_full_server_refuses_an_upload_before_it_is_sent(xw, grid):
 def test_a_full_server_is_told_as_such(xw, grid):
     (xw.folder / "small").write_bytes(b"x")
     digest = hashlib.sha256(b"x").hexdigest()
-    body = wire.msgspec.json.encode(wire.ErrorBody(code="disk_full", message="no room"))
+    body = msgspec.json.encode(wire.ErrorBody(code="disk_full", message="no room"))
     grid.overrides[f"PUT /v1/blobs/{digest}"] = (507, body)
     done = xw("data", "put", "small")
     assert done.code == errors.DiskFull.exit_code
