@@ -33,12 +33,15 @@ EPOCH = "1735689600"
 
 @dataclass
 class Figures:
-    """Samples by name; the medians are what is reported."""
+    """Samples by name. The medians are written to `output` after every sample: what was measured outlives a stop."""
 
+    output: Path
+    runs: int
     samples: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, name: str, value: float) -> None:
         self.samples.setdefault(name, []).append(value)
+        self._save()
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -47,8 +50,15 @@ class Figures:
         self.add(name, time.monotonic() - started)
         print(f"  {name:<32} {self.samples[name][-1]:8.3f}", flush=True)
 
-    def medians(self) -> dict[str, float]:
-        return {name: round(statistics.median(values), 4) for name, values in self.samples.items()}
+    def _save(self) -> None:
+        """Other groups' figures in the file are kept."""
+        known = json.loads(self.output.read_text()) if self.output.is_file() else {}
+        machine = {"machine": f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}"}
+        stamp = {"measured_on": time.strftime("%Y-%m-%d", time.gmtime()), "runs": self.runs}
+        medians = {name: round(statistics.median(values), 4) for name, values in self.samples.items()}
+        flat = {**known, **machine, **stamp, **medians}
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        self.output.write_text(json.dumps(flat, indent=1, sort_keys=True) + "\n")
 
 
 def run(argv: list[str | Path], **options: Any) -> str:
@@ -90,15 +100,19 @@ class Clone:
 def measure_pipeline(figures: Figures, runs: int) -> None:
     """Cold: fresh clone, no .venv, empty store. Warm: a commit that touches all three roles."""
     with tempfile.TemporaryDirectory(prefix="xwhep-bench-") as folder:
-        for attempt in range(runs):
-            clone = Clone.at(Path(folder) / f"clone{attempt}")
-            with figures.timed("build_cold_s"):
-                clone.doit("build")
-            if attempt < runs - 1:
-                shutil.rmtree(clone.folder)
+        clone = _cold_build(figures, Path(folder) / "clone")
+        _image_figures(figures, clone.latest())
         for _ in range(runs):
             _measure_warm(figures, clone)
-        _image_figures(figures, clone.latest())
+        for _ in range(runs - 1):
+            shutil.rmtree(_cold_build(figures, Path(folder) / "again").folder)
+
+
+def _cold_build(figures: Figures, folder: Path) -> Clone:
+    clone = Clone.at(folder)
+    with figures.timed("build_cold_s"):
+        clone.doit("build")
+    return clone
 
 
 def _measure_warm(figures: Figures, clone: Clone) -> None:
@@ -226,14 +240,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
-    figures = Figures()
-    GROUPS[options.group](figures, options.runs)
-    known = json.loads(options.output.read_text()) if options.output.is_file() else {}
-    machine = {"machine": f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}"}
-    stamp = {"measured_on": time.strftime("%Y-%m-%d", time.gmtime()), "runs": options.runs}
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    flat = {**known, **machine, **stamp, **figures.medians()}
-    options.output.write_text(json.dumps(flat, indent=1, sort_keys=True) + "\n")
+    GROUPS[options.group](Figures(options.output, options.runs), options.runs)
 
 
 if __name__ == "__main__":
