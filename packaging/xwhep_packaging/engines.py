@@ -155,7 +155,7 @@ class PodmanEngine:
     @contextmanager
     def serving(self, log: Path) -> Iterator[str]:
         """podman's own service on a private socket, with the settings that this machine was found to need."""
-        configuration = self._configuration(log)
+        configuration = self.configuration(log)
         with temporary_folder("podman") as folder:
             path = folder / "podman.sock"
             address = f"unix://{path}"
@@ -169,7 +169,7 @@ class PodmanEngine:
                     time.sleep(0.02)
                 yield address
 
-    def _configuration(self, log: Path) -> Path | None:
+    def configuration(self, log: Path) -> Path | None:
         """A containers.conf under which a container starts here; None when podman's own defaults do.
 
         Found by trying, weakest change first; the answer is remembered until the kernel or podman changes.

@@ -6,12 +6,14 @@ The image of the worker gives bubblewrap and Python; the code under test is this
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from xwhep_packaging.engines import PodmanEngine
 
 SOURCES = Path(__file__).parents[2] / "src"
 HARDENED = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--tmpfs=/tmp", "--network=none"]
@@ -47,22 +49,20 @@ print(json.dumps([wall.isolation, str(wall.form), ended.exit_code, *texts]))
 """
 
 
-def worker_image() -> str | None:
-    """The newest image of the worker that this machine has."""
-    if os.geteuid() != 0 or not shutil.which("podman"):
-        return None
-    asked = ["podman", "images", "--format", "{{.ID}} {{.Repository}}", "--sort", "created"]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
-    found = [line.split()[0] for line in done.stdout.splitlines() if line.endswith("/xwhep-worker")]
-    return found[0] if found else None
-
-
 @pytest.fixture(scope="module")
-def image() -> str:
-    found = worker_image()
-    if not found:
-        pytest.skip("needs root, podman, and an image of the worker")
-    return found
+def image(built: Any) -> str:
+    """The worker's image of the build that all these tests share."""
+    return next(str(image["digest"]) for image in built.latest()["images"] if image["name"] == "worker")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _podman_as_it_works_here(tmp_path_factory: pytest.TempPathFactory, image: str) -> Iterator[None]:
+    """The settings that the pipeline itself finds on this machine."""
+    folder = tmp_path_factory.mktemp("engine")
+    found = PodmanEngine(memory=folder).configuration(folder / "log")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONTAINERS_CONF", str(found))
+        yield
 
 
 def behind_the_wall(image: str, script: str) -> tuple[str, str, int, str, str]:

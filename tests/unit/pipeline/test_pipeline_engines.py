@@ -185,10 +185,10 @@ def tried(storage: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], lis
 
 def test_settings_of_the_host_are_found_by_trying(tried: Callable[[str], list[str]], tmp_path: Path) -> None:
     engine, calls = PodmanEngine(memory=tmp_path), tried("cgroupfs")
-    found = engine._configuration(tmp_path / "log")
+    found = engine.configuration(tmp_path / "log")
     assert found == tmp_path / "cgroupfs.conf"
     assert calls == ["plain", "limited", "cgroupfs"]
-    assert engine._configuration(tmp_path / "log") == found
+    assert engine.configuration(tmp_path / "log") == found
     assert calls[3:] == ["cgroupfs"], "what worked last time is tried first"
 
 
@@ -197,14 +197,14 @@ def test_remembered_settings_of_another_machine_count_for_nothing(
 ) -> None:
     (tmp_path / "podman.json").write_text(json.dumps({"machine": "other", "works": "runc"}))
     calls = tried("plain")
-    PodmanEngine(memory=tmp_path)._configuration(tmp_path / "log")
+    PodmanEngine(memory=tmp_path).configuration(tmp_path / "log")
     assert calls == ["plain"]
 
 
 def test_host_on_which_nothing_starts(tried: Callable[[str], list[str]], tmp_path: Path) -> None:
     calls = tried("none of them")
     with pytest.raises(EngineError, match="podman cannot start a container here") as caught:
-        PodmanEngine(memory=tmp_path)._configuration(tmp_path / "log")
+        PodmanEngine(memory=tmp_path).configuration(tmp_path / "log")
     assert calls == ["plain", "limited", "cgroupfs", "runc"]
     assert "plain, limited, cgroupfs, runc" in caught.value.cause
 
@@ -215,7 +215,7 @@ def test_nothing_can_be_tried_without_an_image(
     tried("plain")
     storage.write_text("[]")
     with pytest.raises(EngineError, match="no image to try"):
-        PodmanEngine(memory=tmp_path)._configuration(tmp_path / "log")
+        PodmanEngine(memory=tmp_path).configuration(tmp_path / "log")
 
 
 def test_storage_of_an_ordinary_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
