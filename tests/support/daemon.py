@@ -24,7 +24,10 @@ def private_dockerd(folder: Path) -> Iterator[str]:
     )
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            ["unshare", "--net", "--", "sh", "-c", script], stdout=log, stderr=log, start_new_session=True
+            ["unshare", "--net", "--mount", "--propagation", "private", "--", "sh", "-c", script],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     try:
         deadline = time.monotonic() + DAEMON_START_S
