@@ -15,8 +15,8 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from xwhep.common.durable import sync as sync_folder
 from xwhep.common.errors import DiskFull, InvalidRequest, NotFound
-from xwhep.server.private_files import sync_folder
 
 CHUNK_BYTES = 1024 * 1024
 IN_USE_S = 30.0

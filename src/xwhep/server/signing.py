@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from xwhep.common.durable import write_private
 from xwhep.server.authority_files import AuthorityFiles
-from xwhep.server.private_files import write_private
 
 CA_VALID = timedelta(days=3650)
 SERVER_VALID = timedelta(days=397)  # some clients refuse longer ones

@@ -19,12 +19,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from xwhep.common.durable import write_private
 from xwhep.common.errors import DiskFull, XwhepError
 from xwhep.server.authority import ensure_certificates
 from xwhep.server.authority_files import AuthorityFiles
 from xwhep.server.failures import NotStartedYet, StateDamaged, StateInUse, StateNotWritable
 from xwhep.server.identity import JOIN_TOKEN, hash_password, new_token
-from xwhep.server.private_files import refuse_exposed, write_private
+from xwhep.server.private_files import refuse_exposed
 from xwhep.server.store.records import Account
 from xwhep.server.store.sqlite_database import transaction
 from xwhep.server.store.sqlite_people import add_user, list_users

@@ -18,8 +18,8 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from xwhep.common.durable import write_private
 from xwhep.common.errors import ConnectionFailed, NotAllowed, ServerFailed
-from xwhep.worker.durable import write_atomically
 from xwhep.worker.flag import Flag, wait_any
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Control:
 
     def _enter(self, mode: Mode) -> bytes:
         try:
-            write_atomically(self._state / MODE_FILE, f"{mode}\n".encode())
+            write_private(self._state / MODE_FILE, f"{mode}\n".encode())
         except OSError as exc:
             return f"error it cannot be kept: {exc}\n".encode()
         self._change(mode)

@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 
 from xwhep.common import trust
+from xwhep.common.durable import write_private
 from xwhep.common.errors import NotAllowed, UsageError
 from xwhep.common.join import JoinLine
 from xwhep.common.wire import Enrol, Enrolled, Machine, Model
-from xwhep.worker.durable import write_atomically
 from xwhep.worker.session import Session
 
 FILE_NAME = "identity.json"
@@ -49,7 +49,7 @@ def join(line: JoinLine, name: str, machine: Machine, state: Path) -> Identity:
     """
     pem = trust.fetch_authority(line.address, line.fingerprint)
     ca_file = f"ca-{line.fingerprint.removeprefix('sha256:')[:16]}.pem"
-    write_atomically(state / ca_file, pem.encode())
+    write_private(state / ca_file, pem.encode())
     session = Session(line.address, state / ca_file)
     enrolled = session.post("/v1/enrol", Enrol(join_token=line.token, name=name, machine=machine), Enrolled)
     assert enrolled is not None  # noqa: S101 - /v1/enrol never answers 204
@@ -61,7 +61,7 @@ def join(line: JoinLine, name: str, machine: Machine, state: Path) -> Identity:
         name=name,
         heartbeat_s=enrolled.heartbeat_s,
     )
-    write_atomically(state / FILE_NAME, msgspec.json.encode(identity))
+    write_private(state / FILE_NAME, msgspec.json.encode(identity))
     return identity
 
 
@@ -72,7 +72,7 @@ def renewed(identity: Identity, token: str, state: Path) -> Identity:
         OSError: it cannot be stored; the old one goes on for a while.
     """
     changed = msgspec.structs.replace(identity, token=token)
-    write_atomically(state / FILE_NAME, msgspec.json.encode(changed))
+    write_private(state / FILE_NAME, msgspec.json.encode(changed))
     return changed
 
 

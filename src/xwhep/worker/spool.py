@@ -17,8 +17,8 @@ from pathlib import Path
 
 import msgspec
 
+from xwhep.common.durable import sync, write_private
 from xwhep.common.wire import ResultFile, WorkResult
-from xwhep.worker.durable import sync, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Spool:
             path.rename(target)
             sync(target)
         sync(making / "files")
-        write_atomically(making / _RESULT, msgspec.json.encode(message))
+        write_private(making / _RESULT, msgspec.json.encode(message))
         making.rename(final)
         sync(self._folder)
         return Parcel(final, message)

@@ -86,7 +86,6 @@ def test_saving_does_not_write_through_a_link(home, tmp_path):
     home.mkdir(parents=True)
     (tmp_path / "victim").write_text("old")
     (home / "client.json").symlink_to(tmp_path / "victim")
-    (home / f".client.json.{os.getpid()}").symlink_to(tmp_path / "victim")
     credentials.save(SAVED)
     assert (tmp_path / "victim").read_text() == "old"
     assert credentials.saved() == SAVED

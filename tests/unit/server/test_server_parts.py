@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import posixpath
-import stat
 import sys
 from pathlib import Path, PurePosixPath
 
@@ -27,7 +25,7 @@ from xwhep.server.identity import hash_password, new_token, password_matches, to
 from xwhep.server.logs import JsonFormatter, TextFormatter
 from xwhep.server.machine_names import names_of_this_machine
 from xwhep.server.matching import binary_for, misfit
-from xwhep.server.private_files import refuse_exposed, write_private
+from xwhep.server.private_files import refuse_exposed
 from xwhep.server.store.queries import load_queries, migrations, parse_queries
 from xwhep.server.throttle import MAX_KEYS, Rate, Throttle
 
@@ -101,18 +99,6 @@ def test_passwords_are_argon2id_with_a_salt():
 
 
 # private files
-
-
-def test_private_files_are_whole_and_private(tmp_path):
-    old = os.umask(0)
-    try:
-        write_private(tmp_path / "secret", b"one")
-        write_private(tmp_path / "secret", b"two")
-    finally:
-        os.umask(old)
-    assert (tmp_path / "secret").read_bytes() == b"two"
-    assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
-    assert [path.name for path in tmp_path.iterdir()] == ["secret"]
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o640, 0o601])

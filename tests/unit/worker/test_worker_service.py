@@ -1,4 +1,4 @@
-"""The edges of the service: its state folder, leftovers of earlier lives, durable files, log lines, status texts."""
+"""The edges of the service: its state folder, leftovers of earlier lives, log lines, status texts."""
 
 import io
 import json
@@ -16,7 +16,6 @@ import pytest
 from xwhep.common.errors import Conflict, NotAllowed, UsageError
 from xwhep.worker import logs, processes, service
 from xwhep.worker.board import ShownAttempt, Status, sole_worker
-from xwhep.worker.durable import write_atomically
 from xwhep.worker.launch import Wall
 from xwhep.worker.settings import Settings
 from xwhep.worker.status import NOT_RUNNING, as_json, as_table
@@ -119,26 +118,6 @@ def test_a_thread_with_a_fault_ends_the_whole_worker(monkeypatch, capsys) -> Non
     thread.join()
     assert codes == [1]
     assert "KeyError" in capsys.readouterr().err
-
-
-# Durable files.
-
-
-def test_an_atomic_write_leaves_the_old_content_when_it_fails(tmp_path: Path, monkeypatch) -> None:
-    file = tmp_path / "file"
-    write_atomically(file, b"old")
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="No space"):
-            write_atomically(file, b"new")
-    assert file.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [file]
-    write_atomically(file, b"new", mode=0o640)
-    assert (file.read_bytes(), stat.S_IMODE(file.stat().st_mode)) == (b"new", 0o640)
 
 
 # Processes.

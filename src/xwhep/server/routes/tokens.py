@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from xwhep.common.durable import write_private
 from xwhep.common.errors import NotAllowed, NotFound
 from xwhep.common.wire import Ack, JoinSpec, JoinToken, Worker, WorkerChange
 from xwhep.server.auth import UserPrincipal
@@ -17,7 +18,6 @@ from xwhep.server.grid import Grid
 from xwhep.server.http import answer, body_of, grid_of, no_content, user_of
 from xwhep.server.identity import JOIN_TOKEN, new_token, token_hash
 from xwhep.server.logs import log_event
-from xwhep.server.private_files import write_private
 from xwhep.server.routes.administration import check_login
 from xwhep.server.state import StateFolder
 from xwhep.server.store.identity_records import DEPLOYMENT, PUBLIC, Act, JoinRecord, Service
