@@ -46,6 +46,7 @@ Every identifier is an opaque string. Unknown fields are ignored on reading, so 
     GET    /v1/workers                            -> list[Worker]                   user
     POST   /v1/workers/{id}    WorkerChange       -> Worker                         admin; its owner
     POST   /v1/workers/{id}/rotate                -> Ack; its next heartbeat brings a new token   admin; its owner
+    POST   /v1/workers/{id}/unquarantine          -> Worker; its failures are forgotten   admin
     POST   /v1/worker/request  WorkRequest        -> Lease | 204 after `wait`       worker
     POST   /v1/worker/heartbeat Heartbeat         -> HeartbeatReply                 worker
     POST   /v1/worker/result   WorkResult         -> Ack; 409 when the attempt is stale   worker
@@ -281,6 +282,7 @@ class Machine(Model, frozen=True, kw_only=True):
     shared: list[str] = []  # names of shared assets installed on it
     isolation: str = ""  # how jobs are walled in: "bubblewrap" | "container" | "process"
     labels: list[str] = []  # what its owner calls it
+    signers: list[str] = []  # when there are some, it runs only binaries that one of them signed
 
 
 class Enrol(Model, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 MAX_BINARIES = 64
 MAX_SHARED = 256
+MAX_KEY = 64
 MAX_ARGS = 4096
 MAX_ENV = 256
 MAX_DATA = 1024
@@ -124,6 +125,8 @@ def check_machine(machine: Machine) -> None:
         check_size(number, "the machine's resources")
     refuse(len(machine.shared) > MAX_SHARED, f"a machine has at most {MAX_SHARED} shared assets")
     refuse(len(machine.labels) > MAX_SHARED, f"a machine has at most {MAX_SHARED} labels")
+    refuse(len(machine.signers) > MAX_SHARED, f"a machine knows at most {MAX_SHARED} signers")
+    refuse(any(len(key) > MAX_KEY or not _plain(key) for key in machine.signers), "a signer is base64 of 32 bytes")
     for name in machine.shared:
         check_name(name, "the shared asset")
     for name in machine.labels:

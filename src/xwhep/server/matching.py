@@ -50,6 +50,14 @@ def misfit(app: App, machine: Machine) -> str:
     return ""
 
 
+def is_trusted(app: App, machine: Machine) -> bool:
+    """Whether the owner of the machine lets the app run: a shared asset he installed himself."""
+    if not machine.signers or app.shared:
+        return True
+    binary = binary_for(app, machine)
+    return binary is None or binary.signer in machine.signers
+
+
 def fits(kind: Kind, app: App, candidate: Candidate) -> bool:
     return next(shortfalls(kind, app, candidate), None) is None
 
@@ -60,6 +68,8 @@ def shortfalls(kind: Kind, app: App, candidate: Candidate) -> Iterator[Shortfall
         wanted = app.shared or ", ".join(f"{binary.os}/{binary.arch}" for binary in app.binaries)
         cannot = f"lack the shared asset {app.shared}" if app.shared else f"cannot run its binaries ({wanted})"
         yield Shortfall(need="app", wanted=wanted, text=cannot)
+    if not is_trusted(app, candidate.machine):
+        yield Shortfall(need="signer", wanted=app.name, text=f"run only what signers they know signed, not {app.name}")
     if candidate.serves is not None and kind.owner not in candidate.serves:
         yield Shortfall(need="visibility", wanted=kind.owner, text=f"do not run jobs of {kind.owner}")
     if kind.needs != _NOTHING:

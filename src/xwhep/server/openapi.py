@@ -81,6 +81,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _op("GET /v1/workers user", None, list[w.Worker]),
     _op("POST /v1/workers/{id} user", w.WorkerChange, w.Worker),
     _op("POST /v1/workers/{id}/rotate user", None, w.Ack),
+    _op("POST /v1/workers/{id}/unquarantine admin", None, w.Worker),
     _op("POST /v1/worker/request worker", w.WorkRequest, w.Lease),
     _op("POST /v1/worker/heartbeat worker", w.Heartbeat, w.HeartbeatReply),
     _op("POST /v1/worker/result worker", w.WorkResult, w.Ack),

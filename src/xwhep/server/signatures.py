@@ -6,17 +6,12 @@ import base64
 import binascii
 
 from xwhep.common.errors import InvalidRequest
+from xwhep.common.signed import signed_message
 from xwhep.common.wire import AppSpec, Binary
 from xwhep.server.checks import refuse
 
-MARK = b"xwhep-app-1"
 SIGNATURE_BYTES = 64
 KEY_BYTES = 32
-
-
-def signed_message(app: str, binary: Binary) -> bytes:
-    """What the signature of a binary is over."""
-    return b"\0".join([MARK, app.encode(), binary.os.encode(), binary.arch.encode(), binary.sha256.encode()])
 
 
 def check_signatures(spec: AppSpec) -> None:

@@ -23,6 +23,7 @@ class Host:
     state: Path
     isolation: str
     labels: tuple[str, ...] = ()
+    signers: tuple[str, ...] = ()
     root: Path = _ROOT
 
     @cached_property
@@ -43,6 +44,7 @@ class Host:
             shared=shared,
             isolation=self.isolation,
             labels=list(self.labels),
+            signers=list(self.signers),
         )
 
 

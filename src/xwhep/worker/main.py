@@ -101,7 +101,7 @@ def _join(typed: argparse.Namespace) -> int:
     prepare_state(chosen.state)
     with sole_worker(chosen.state):
         wall = choose(chosen.isolation, limits_of(chosen), chosen.state)
-        machine = Host(chosen.state, wall.isolation, chosen.labels).announce(
+        machine = Host(chosen.state, wall.isolation, chosen.labels, chosen.signers).announce(
             sorted(Assets(chosen.shared_dir).installed())
         )
         joined = identity.join(line, chosen.name, machine, chosen.state)

@@ -58,7 +58,8 @@ def run(settings: Settings) -> int:
         processes.guard_this_process()
         wall = choose(settings.isolation, limits_of(settings), settings.state)
         _log_start(settings, wall)
-        host, assets = Host(settings.state, wall.isolation, settings.labels), Assets(settings.shared_dir)
+        host = Host(settings.state, wall.isolation, settings.labels, settings.signers)
+        assets = Assets(settings.shared_dir)
         try:
             identity = _identity(settings, host, assets, stop)
         except Stopped:

@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Callable
 
 from xwhep.common.errors import UsageError
+from xwhep.common.signed import signed_message
 from xwhep.common.wire import Binary
 
 _KEY_BYTES = 32
@@ -14,7 +15,8 @@ Verify = Callable[[bytes, bytes, bytes], bool]
 
 
 class Unsigned(Exception):
-    """This worker does not run it, another may; the text says why."""
+    """This worker does not run it, another may; the text says why. The server knows the signers and sends no such job,
+    unless it is an older one."""
 
 
 class Forged(Exception):
@@ -30,13 +32,8 @@ def parse_signers(text: str) -> tuple[str, ...]:
     found = tuple(sorted({part.strip() for part in text.split(",")} - {""}))
     for key in found:
         if len(_decoded(key)) != _KEY_BYTES:
-            raise ValueError(f"{key!r} is no public key: write the base64 of its 32 bytes, as xw app keygen prints it")
+            raise ValueError(f"{key!r} is no public key: write the base64 of its 32 bytes, as xw key make prints it")
     return found
-
-
-def message_of(app: str, binary: Binary) -> bytes:
-    """What is signed."""
-    return b"xwhep-app-1\0" + "\0".join((app, binary.os, binary.arch, binary.sha256)).encode()
 
 
 class Signers:
@@ -63,7 +60,7 @@ class Signers:
             raise Unsigned(f"the app {app!r} is not signed, and this worker runs signed ones only")
         if binary.signer not in self._known:
             raise Unsigned(f"the app {app!r} is signed by {binary.signer}, whom this worker does not know")
-        if not self._verify(_decoded(binary.signer), _decoded(binary.signature), message_of(app, binary)):
+        if not self._verify(_decoded(binary.signer), _decoded(binary.signature), signed_message(app, binary)):
             raise Forged(f"the signature of the app {app!r} is not right")
 
 

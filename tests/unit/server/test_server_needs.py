@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -51,6 +53,36 @@ def test_what_is_lacking_is_named_alone(needs, field):
     (lack,) = shortfalls(kind_of("a", "ann", needs), APP, NODE)
     assert lack.need == field
     assert not fits(kind_of("a", "ann", needs), APP, NODE)
+
+
+@pytest.mark.parametrize(
+    ("knows", "signer", "shared", "runs"),
+    [
+        ([], "", "", True),
+        ([], "k1", "", True),
+        (["k1", "k2"], "k2", "", True),
+        (["k1"], "k2", "", False),
+        (["k1"], "", "", False),
+        (["k1"], "", "python3", True),  # the owner of the machine installed it
+    ],
+)
+def test_a_worker_that_knows_signers_runs_what_they_signed(knows, signer, shared, runs):
+    node = msgspec.structs.replace(BIG, signers=knows)
+    binaries = [] if shared else [msgspec.structs.replace(APP.binaries[0], signer=signer)]
+    app = msgspec.structs.replace(APP, binaries=binaries, shared=shared)
+    lacks = [lack.need for lack in shortfalls(kind_of("a", "ann", Needs()), app, replace(NODE, machine=node))]
+    assert lacks == ([] if runs else ["signer"])
+
+
+def test_signers_matter_for_the_binary_that_would_run():
+    """The one for its own kind of machine comes before the one for any; what it cannot run at all is not its trust."""
+    signed = msgspec.structs.replace(APP.binaries[0], signer="k1")
+    own = Binary(os="linux", arch="x86_64", sha256="b" * 64, size=1)
+    node = replace(NODE, machine=msgspec.structs.replace(BIG, signers=["k1"]))
+    kind = kind_of("a", "ann", Needs())
+    assert not fits(kind, msgspec.structs.replace(APP, binaries=[signed, own]), node)
+    (lack,) = shortfalls(kind, msgspec.structs.replace(APP, binaries=[msgspec.structs.replace(own, os="plan9")]), node)
+    assert lack.need == "app"
 
 
 def test_each_need_is_covered_here():

@@ -85,7 +85,8 @@ def test_cpu_model(root: Path, text: str, model: str) -> None:
 
 
 def test_announcement_of_this_machine(tmp_path: Path) -> None:
-    said = Host(tmp_path, "process").announce(["blast"])
+    said = Host(tmp_path, "process", labels=("fast",), signers=("key",)).announce(["blast"])
+    assert (said.labels, said.signers) == (["fast"], ["key"])
     assert (said.os, said.arch, said.version) == ("linux", platform.machine(), VERSION)
     assert (said.shared, said.isolation) == (["blast"], "process")
     assert 1 <= said.cpu_count <= (os.cpu_count() or 1)

@@ -8,8 +8,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from xwhep.common.errors import UsageError
+from xwhep.common.signed import signed_message
 from xwhep.common.wire import Binary
-from xwhep.worker.signatures import Forged, Signers, Unsigned, message_of, parse_signers
+from xwhep.worker.signatures import Forged, Signers, Unsigned, parse_signers
 
 KEY = Ed25519PrivateKey.generate()
 PUBLIC = base64.b64encode(KEY.public_key().public_bytes_raw()).decode()
@@ -17,12 +18,8 @@ PLAIN = Binary(os="linux", arch="x86_64", sha256="a" * 64, size=3)
 
 
 def signed(app: str = "app", key: Ed25519PrivateKey = KEY, signer: str = PUBLIC) -> Binary:
-    signature = base64.b64encode(key.sign(message_of(app, PLAIN))).decode()
+    signature = base64.b64encode(key.sign(signed_message(app, PLAIN))).decode()
     return msgspec.structs.replace(PLAIN, signature=signature, signer=signer)
-
-
-def test_the_message_is_the_agreed_one() -> None:
-    assert message_of("app", PLAIN) == b"xwhep-app-1\0app\0linux\0x86_64\0" + b"a" * 64
 
 
 def test_without_known_signers_everything_may_run() -> None:

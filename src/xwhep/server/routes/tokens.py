@@ -18,7 +18,7 @@ from xwhep.server.grid import Grid
 from xwhep.server.http import answer, body_of, grid_of, no_content, user_of
 from xwhep.server.identity import JOIN_TOKEN, new_token, token_hash
 from xwhep.server.logs import log_event
-from xwhep.server.routes.administration import check_login
+from xwhep.server.routes.administration import admin_of, check_login
 from xwhep.server.state import StateFolder
 from xwhep.server.store.identity_records import DEPLOYMENT, PUBLIC, Act, JoinRecord, Service
 
@@ -145,10 +145,21 @@ async def rotate_worker(request: Request) -> Response:
     return answer(Ack())
 
 
+async def unquarantine_worker(request: Request) -> Response:
+    """Not for its owner: who lends a broken machine does not decide that it is mended."""
+    admin, grid = await admin_of(request), grid_of(request)
+    worker_id = request.path_params["id"]
+    act = Act(who=admin.login, act="worker unquarantine", subject=worker_id)
+    await grid.store.tokens.unquarantine(worker_id, act)
+    grid.auth.forget_worker(worker_id)  # it may be waiting for a job right now
+    return answer(await _view(grid, admin, worker_id))
+
+
 ROUTES = [
     Route("/v1/tokens", list_tokens),
     Route("/v1/tokens/join", add_join_token, methods=["POST"]),
     Route("/v1/tokens/{id}", revoke_token, methods=["DELETE"]),
     Route("/v1/workers/{id}", change_worker, methods=["POST"]),
     Route("/v1/workers/{id}/rotate", rotate_worker, methods=["POST"]),
+    Route("/v1/workers/{id}/unquarantine", unquarantine_worker, methods=["POST"]),
 ]

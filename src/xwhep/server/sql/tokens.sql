@@ -42,6 +42,10 @@ UPDATE workers SET visibility = :visibility, group_name = :group, draining = :dr
 -- The next heartbeat of a worker brings a new token.
 UPDATE workers SET rotate = 1 WHERE id = :id;
 
+-- name: worker_unquarantine
+-- A worker gets jobs again as if it had never failed one.
+UPDATE workers SET failures_in_row = 0, quarantines = 0, quarantined_until = 0 WHERE id = :id;
+
 -- name: worker_next_token
 -- That token is on its way; the old one ends when it is used, and soon in any case.
 UPDATE workers SET next_hash = :next_hash, old_until = iif(old_until = 0, :old_until, old_until) WHERE id = :id;

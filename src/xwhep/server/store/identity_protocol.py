@@ -66,6 +66,9 @@ class Tokens(Protocol):
     async def rotate(self, worker_id: str, act: Act) -> None:
         """Raises: NotFound."""
 
+    async def unquarantine(self, worker_id: str, act: Act) -> None:
+        """It gets jobs again as if it had never failed one. Raises: NotFound."""
+
     async def wants_rotation(self, worker_id: str) -> bool: ...
 
     async def offer(self, worker_id: str, next_hash: str, old_until: float) -> None:

@@ -42,7 +42,7 @@ def _revoke(tx: Tx, token_id: str, login: str, who: str) -> Revoked:
         if row is not None:
             note(tx, Act(who=who, act="token revoke", subject=token_id, detail=f"{kind} of {row['subject']}"))
             return Revoked(id=token_id, kind=kind, subject=row["subject"])
-    raise NotFound(f"there is no token {token_id}", "list yours with: xw admin token list")
+    raise NotFound(f"there is no token {token_id}", "list yours with: xw token list")
 
 
 def _service(tx: Tx, row: sqlite3.Row) -> Service:
@@ -85,6 +85,12 @@ def _change_worker(tx: Tx, worker_id: str, service: Service, act: Act) -> None:
 def _rotate(tx: Tx, worker_id: str, act: Act) -> None:
     find_worker(tx, worker_id)
     tx.run("worker_rotate", id=worker_id)
+    note(tx, act)
+
+
+def _unquarantine(tx: Tx, worker_id: str, act: Act) -> None:
+    find_worker(tx, worker_id)
+    tx.run("worker_unquarantine", id=worker_id)
     note(tx, act)
 
 
@@ -138,6 +144,9 @@ class SqliteTokens:
 
     async def rotate(self, worker_id: str, act: Act) -> None:
         await self._db.write(lambda tx: _rotate(tx, worker_id, act))
+
+    async def unquarantine(self, worker_id: str, act: Act) -> None:
+        await self._db.write(lambda tx: _unquarantine(tx, worker_id, act))
 
     async def wants_rotation(self, worker_id: str) -> bool:
         row = self._db.read(lambda tx: tx.one("worker_get", id=worker_id))
