@@ -40,14 +40,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    from xwhep.client.catalogue import groups, overview  # noqa: PLC0415 - see the start-up budget
+    from xwhep.client.catalogue import group_of, overview  # noqa: PLC0415 - see the start-up budget
 
     if not argv or argv[0] in ("-h", "--help", "help"):
         return _help(overview(), asked=bool(argv))
     if argv[0] in ("-V", "--version"):
         argv = ["version", "--client"]
-    if argv[0] in groups() and (len(argv) == 1 or argv[1] in ("-h", "--help")):
-        return _help(overview(argv[0]), asked=len(argv) > 1)
+    if group := group_of(argv):
+        rest = argv[len(group.split()) :]
+        if not rest or rest[0] in ("-h", "--help"):
+            return _help(overview(group), asked=bool(rest))
     from xwhep.client.parser import parse  # noqa: PLC0415
 
     try:

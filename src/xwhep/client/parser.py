@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
-from xwhep.client.catalogue import CATALOGUE, Entry, groups
+from xwhep.client.catalogue import CATALOGUE, Entry, group_of
 from xwhep.common.errors import UsageError
 
 
@@ -47,7 +47,7 @@ def find_entry(argv: Sequence[str]) -> Entry:
         words = entry.words.split()
         if list(argv[: len(words)]) == words:
             return entry
-    typed = " ".join(argv[:2] if argv[0] in groups() else argv[:1])
+    typed = " ".join(argv[: len(group_of(argv).split()) + 1])
     raise UsageError(f"there is no command: xw {typed}", _nearest_commands(typed) or "xw --help lists the commands")
 
 

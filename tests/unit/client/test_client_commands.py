@@ -38,6 +38,7 @@ def test_every_command_helps_with_an_example_that_parses(entry, capsys):
 def test_what_prints_a_record_prints_json_too(entry, capsys):
     main([*entry.words.split(), "--help"])
     plain = {"login", "logout", "completion", "data get", "job cancel", "job rm"}
+    plain |= {"passwd", "token revoke", "admin token revoke"}
     assert ("--format {table,json}" in capsys.readouterr().out) == (entry.words not in plain)
 
 
@@ -46,9 +47,9 @@ def test_help_lists_every_command(capsys):
     listed = capsys.readouterr().out
     assert all(f"xw {entry.words} " in listed for entry in CATALOGUE)
     for group in groups():
-        assert main([group, "--help"]) == 0
+        assert main([*group.split(), "--help"]) == 0
         assert capsys.readouterr().out.count("\n  xw ") == sum(e.words.startswith(group + " ") for e in CATALOGUE)
-        assert main([group]) == errors.UsageError.exit_code
+        assert main(group.split()) == errors.UsageError.exit_code
         assert capsys.readouterr().out == ""
     assert main([]) == errors.UsageError.exit_code
     assert capsys.readouterr().err == listed
@@ -59,6 +60,18 @@ def test_help_lists_every_command(capsys):
     [
         (["jbo", "list"], "xw"),
         (["job", "sumbit"], "xw job submit"),
+        (["admin", "user", "dissable", "ann"], "xw admin user disable"),
+        (["admin", "usr", "list"], "xw admin user list"),
+        (["admin", "user", "change", "ann"], "xw admin user change --help"),
+        (["admin", "user", "change", "ann", "--group", "g", "--no-groups"], "leave one of them out"),
+        (["admin", "token", "join", "--group", "g", "--private", "ann"], "leave all but one of them out"),
+        (["admin", "token", "join", "--replace", "--valid", "1h"], "leave --valid out"),
+        (["admin", "token", "join", "--valid", "soon"], "xw admin token join --help"),
+        (["admin", "worker", "set", "w"], "--visibility"),
+        (["admin", "audit", "--since", "yesterday"], "xw admin audit --help"),
+        (["admin", "audit", "--limit", "0"], "xw admin audit --help"),
+        (["app", "sign", "a", "f"], "xw app sign --help"),
+        (["app", "register", "a", "--shared", "s", "--sign", "k"], "leave --sign out"),
         (["apps"], "xw"),
         (["wohami"], "xw whoami"),
         (["job", "submit"], "xw job submit --help"),
@@ -225,6 +238,10 @@ def test_a_bug_is_called_one(xw, grid, monkeypatch, capsys):
         ("xw job submit a --wa", ["--wait"]),
         ("xw version --cl", ["--client"]),
         ("xw job submit app arg --lab", ["--label"]),
+        ("xw admin u", ["user"]),
+        ("xw admin user ad", ["add"]),
+        ("xw admin user add ann --pass", ["--password-file"]),
+        ("xw admin status --f", ["--format"]),
     ],
 )
 def test_bash_completes(capsys, line, expected):

@@ -96,6 +96,30 @@ def test_an_empty_password_is_refused(stranger, grid):
     assert "POST /v1/login" not in grid.requests
 
 
+@pytest.mark.parametrize(("again", "code"), [("long enough", 0), ("long enuogh", errors.UsageError.exit_code)])
+def test_a_new_users_password_is_typed_twice_and_not_shown(xw, grid, again, code):
+    grid.overrides["POST /v1/users"] = (200, b'{"login": "bob", "role": "user"}')
+    terminal = Terminal(xw, "admin", "user", "add", "bob")
+    terminal.expect("Password of the new user bob")
+    terminal.type("long enough")
+    terminal.expect("Again")
+    terminal.type(again)
+    assert terminal.end() == code
+    assert again not in terminal.shown
+    assert ("POST /v1/users" in grid.requests) == (code == 0)
+
+
+def test_ones_own_password_is_asked_for_old_and_new(xw, grid):
+    grid.overrides["POST /v1/me/password"] = (200, b"{}")
+    terminal = Terminal(xw, "passwd")
+    for asked, typed in (("Old password of alice", "s3cret"), ("New password", "a new one"), ("Again", "a new one")):
+        terminal.expect(asked)
+        terminal.type(typed)
+    assert terminal.end() == 0
+    assert "the password of alice is changed" in terminal.shown
+    assert "s3cret" not in terminal.shown
+
+
 def test_a_bound_machine_asks_for_a_password_of_its_own_user(stranger, grid, tmp_path):
     (tmp_path / "ca.pem").write_text(grid.pki.authority)
     (tmp_path / "client.toml").write_text(f'address = "{grid.address}"\nauthority = "ca.pem"\n')

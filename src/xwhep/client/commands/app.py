@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xwhep.client import credentials, platforms, show, text
 from xwhep.client.connection import Server
@@ -12,6 +13,9 @@ from xwhep.client.transfer import proving, put_path, regular_file
 from xwhep.common.errors import UsageError
 from xwhep.common.wire import App, AppSpec, Binary
 
+if TYPE_CHECKING:
+    from xwhep.client.keys import Key
+
 
 def _configure_register(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="what jobs call the app")
@@ -19,19 +23,22 @@ def _configure_register(parser: ArgumentParser) -> None:
     parser.add_argument("--shared", metavar="ASSET", help="no FILE: workers have it installed under this name")
     parser.add_argument("--os", metavar="OS", help="such as linux, or any (default: read from the program)")
     parser.add_argument("--arch", metavar="ARCH", help="such as x86_64, or any (default: read from the program)")
+    parser.add_argument("--sign", metavar="KEYFILE", help="sign it with this private key, as xw key make wrote it")
     add_format(parser)
 
 
 def _register(args: Namespace) -> int:
     _check_register(args)
     machines = [_machine(Path(name), args) for name in args.files]
+    key = _key(args.sign) if args.sign else None
     with Server(credentials.find()) as server:
 
         def register(anew: bool) -> App:
             binaries = []
             for name, machine in zip(args.files, machines, strict=True):
                 blob = put_path(server, Path(name), anew)
-                binaries.append(Binary(os=machine.os, arch=machine.arch, sha256=blob.sha256, size=blob.size))
+                binary = Binary(os=machine.os, arch=machine.arch, sha256=blob.sha256, size=blob.size)
+                binaries.append(key.sign(args.name, binary) if key else binary)
             return server.post("/v1/apps", AppSpec(name=args.name, binaries=binaries, shared=args.shared or ""), App)
 
         app = proving(register)
@@ -42,11 +49,19 @@ def _register(args: Namespace) -> int:
     return 0
 
 
+def _key(file: str) -> Key:
+    from xwhep.client import keys  # noqa: PLC0415 - few apps are signed
+
+    return keys.load(Path(file))
+
+
 def _check_register(args: Namespace) -> None:
     if bool(args.files) == (args.shared is not None):
         raise UsageError("give either the app's FILE or --shared ASSET", "xw app register --help")
     if args.shared is not None and (args.os or args.arch or not args.shared):
         raise UsageError("--shared takes the name of an asset, and neither --os nor --arch", "xw app register --help")
+    if args.shared is not None and args.sign:
+        raise UsageError("--sign needs a FILE: a shared asset is the word of the worker's owner", "leave --sign out")
     if len(args.files) > 1 and (args.os or args.arch):
         raise UsageError(
             "--os and --arch describe one FILE, not several", "leave them out: they are read from each FILE"

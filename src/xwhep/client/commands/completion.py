@@ -38,23 +38,23 @@ def _options(parser: ArgumentParser) -> list[str]:
 
 
 def _bash(words: dict[str, list[str]], zsh: bool) -> str:
-    cases = [f'    "{line}") words="{" ".join(following)}" ;;' for line, following in words.items()]
-    head = ["autoload -Uz bashcompinit && bashcompinit"] if zsh else []
+    """As many of the typed words as name a command decide what may come next; the others are its arguments."""
     return "\n".join(
         [
-            *head,
+            *(["autoload -Uz bashcompinit && bashcompinit"] if zsh else []),
+            "_xw_next() {",
+            '  case "$1" in',
+            *(f'    "{line}") words="{" ".join(following)}" ;;' for line, following in words.items()),
+            "    *) return 1 ;;",
+            "  esac",
+            "}",
             "_xw() {",
             '  local words="" line="" depth',
-            "  for ((depth = 1; depth < COMP_CWORD && depth < 3; depth++)); do",
-            '    case "${COMP_WORDS[depth]}" in -*) break ;; esac',
+            '  _xw_next ""',
+            "  for ((depth = 1; depth < COMP_CWORD; depth++)); do",
+            '    _xw_next "${line:+$line }${COMP_WORDS[depth]}" || break',
             '    line="${line:+$line }${COMP_WORDS[depth]}"',
             "  done",
-            '  case "$line" in',
-            *cases,
-            '    *) line="${line%% *}"; case "$line" in',
-            *(f"  {case}" for case in cases if '" ' not in case.split(")")[0]),
-            "      esac ;;",
-            "  esac",
             '  COMPREPLY=($(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}"))',
             "}",
             "complete -o default -F _xw xw",
