@@ -25,6 +25,13 @@ def fast_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.fixture(scope="module")
+def shared_fast_folder() -> Iterator[Path]:
+    """The same, for modules that share one server among their tests."""
+    with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as folder:
+        yield Path(folder)
+
+
 @pytest.fixture
 def live(fast_folder: Path) -> Iterator[LiveServer]:
     """A running server with an empty state folder of its own."""
