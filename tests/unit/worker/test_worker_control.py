@@ -63,7 +63,7 @@ def test_a_mode_that_cannot_be_kept_is_not_entered(changes: list[Mode], tmp_path
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(control, "write_atomically", full)
+    monkeypatch.setattr(control, "write_private", full)
     with pytest.raises(ServerFailed, match="No space left"):
         ask(tmp_path, Mode.PAUSED)
     assert changes == []
