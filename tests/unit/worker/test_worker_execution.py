@@ -70,7 +70,7 @@ def test_no_room_for_its_result_hands_it_back(shop: Workshop, attempt: Attempt, 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("xwhep.worker.spool.write_atomically", full)
+    monkeypatch.setattr("xwhep.worker.spool.write_private", full)
     with pytest.raises(HandBack, match="No space left"):
         execute(attempt, shop)
     assert shop.spool.parcels() == []
