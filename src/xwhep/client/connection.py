@@ -25,13 +25,15 @@ from xwhep.common.errors import (
 )
 from xwhep.common.trust import CONNECT_TIMEOUT_S, context_trusting
 from xwhep.common.version import VERSION
-from xwhep.common.wire import ErrorBody, JobState
+from xwhep.common.wire import ErrorBody
 
 REPLY_TIMEOUT_S = 60.0
 JSON_LIMIT_BYTES = 256 * 1024 * 1024
 ERROR_LIMIT_BYTES = 64 * 1024
 # Servers close quiet connections (uvicorn after 5 s). A request that must not be sent twice never meets such a close.
 IDLE_LIMIT_S = 2.0
+ATTEMPTS = 5  # of a submission; the pauses between them are 3 s together
+FIRST_PAUSE_S = 0.2
 _REPEATABLE = frozenset({"GET", "HEAD"})
 _AWAY = frozenset({502, 503, 504})  # what a proxy says while the server restarts
 
@@ -90,6 +92,18 @@ class Server:
             self.send(Request("POST", path, content, {"Content-Type": "application/json"})),
             kind,
         )
+
+    def post_again(self, path: str, body: msgspec.Struct, kind: type[T], timeout_s: float = REPLY_TIMEOUT_S) -> T:
+        """`post` of a message with a key, by which the server knows it again: a lost connection is tried anew."""
+        request = Request("POST", path, msgspec.json.encode(body), {"Content-Type": "application/json"}, timeout_s)
+        pause = FIRST_PAUSE_S
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return self._read_json(self.send(request), kind)
+            except ConnectionFailed:
+                time.sleep(pause)
+                pause *= 2
+        return self._read_json(self.send(request), kind)
 
     def delete(self, path: str) -> None:
         self.send(Request("DELETE", path)).read()
@@ -203,10 +217,6 @@ class Server:
 def in_path(text: str) -> str:
     """A name or id as one part of a URL path."""
     return quote(text, safe="")
-
-
-def jobs_path(state: JobState | None, limit: int) -> str:
-    return f"/v1/jobs?limit={limit}" + (f"&state={state}" if state else "")
 
 
 def _usual_next_step(code: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from xwhep.client.connection import Server, in_path, jobs_path
+from xwhep.client.connection import Server, in_path
+from xwhep.client.listing import list_jobs
 from xwhep.common.errors import NotFound, UsageError, XwhepError
 from xwhep.common.wire import App, Datum, Job, JobSpec
 
@@ -24,7 +25,7 @@ def find_job(server: Server, typed: str) -> Job:
     try:
         return server.get(f"/v1/jobs/{in_path(typed)}", Job)
     except NotFound as exc:
-        fitting = [job for job in server.get(jobs_path(None, SHORT_ID_SEARCH), list[Job]) if job.id.startswith(typed)]
+        fitting = [job for job in list_jobs(server, limit=SHORT_ID_SEARCH) if job.id.startswith(typed)]
         if not fitting:
             raise NotFound(f"there is no job {typed}", "xw job list") from exc
         if len(fitting) > 1:
@@ -46,14 +47,14 @@ def find_datum(server: Server, typed: str) -> Datum:
         raise unknown_datum(server, typed) from exc
 
 
-def check_app(server: Server, name: str) -> None:
-    """Ask for an app before the effort of uploading for it.
+def find_app(server: Server, name: str) -> App:
+    """The app of that name.
 
     Raises:
         NotFound: there is none; the nearest names are in the next step.
     """
     try:
-        server.get(f"/v1/apps/{in_path(name)}", App)
+        return server.get(f"/v1/apps/{in_path(name)}", App)
     except NotFound as exc:
         raise unknown_app(server, name) from exc
 
@@ -65,7 +66,7 @@ def explain_refused_job(server: Server, spec: JobSpec, refusal: XwhepError) -> X
         return _unknown("app", spec.app, (app.name for app in apps), "xw app list")
     data = server.get("/v1/data", list[Datum])
     known = {word for datum in data for word in (datum.name, datum.id)}
-    for name in filter(None, [spec.stdin, *spec.data]):
+    for name in filter(None, [spec.stdin, *spec.data, *spec.files.values()]):
         if name not in known:
             return _unknown_datum(name, data)
     return refusal

@@ -12,6 +12,16 @@ from xwhep.common.errors import UsageError, XwhepError
 
 _CPUS = {"amd64": "x86_64", "x86_64": "x86_64", "ix86": "i686", "i686": "i686", "arm64": "aarch64", "any": "any"}
 _SYSTEMS = {"linux": "linux", "macosx": "darwin", "win32": "windows", "any": "any"}
+_SUBMIT_OPTIONS = {
+    "--xwlabel": "--label",
+    "--xwstdin": "--stdin",
+    "--xwenv": "--data",
+    "--xwgroup": "--group",
+    "--xwsession": "--session",
+    "--xwexpectedhost": "--worker",
+    "--xwwallclocktime": "--wall-clock",
+    "--xwreplica": "--replicas",
+}
 _FORMATS = {"short": "table", "table": "table", "json": "json"}
 
 
@@ -66,6 +76,15 @@ def xwworkers() -> int:
 
 def xwrm() -> int:
     return _run(Name("xwrm ID ...", "xw job rm ID ...", lambda words: ["job", "rm", *_known(words)]))
+
+
+def xwexplain() -> int:
+    return _run(Name("xwexplain ID", "xw job explain ID", lambda words: ["job", "explain", *_known(words)]))
+
+
+def xwchmod() -> int:
+    usage = "xwchmod MODE [app|data|job] NAME|ID"
+    return _run(Name(usage, "xw chmod MODE app|data|job|any NAME|ID", _chmod))
 
 
 def xwversion() -> int:
@@ -140,19 +159,30 @@ def _senddata(words: list[str]) -> list[str]:
     return ["data", "put", _local(words[-1]), "--name", words[0]]
 
 
+def _chmod(words: list[str]) -> list[str]:
+    words = _known(words)
+    cut = words.index("--format") if "--format" in words else len(words)
+    options, plain = words[cut : cut + 2], words[:cut] + words[cut + 2 :]
+    if len(plain) == 2:
+        plain.insert(1, "any")
+    if len(plain) != 3:
+        raise UsageError("xwchmod takes MODE NAME, or MODE KIND NAME", "xwchmod --help")
+    return ["chmod", *options, plain[0].removeprefix("0x"), *plain[1:]]
+
+
 def _submit(words: list[str]) -> list[str]:
     """Options of ours begin with --xw and may stand anywhere; all else is the app and its arguments."""
-    today = {"--xwlabel": "--label", "--xwstdin": "--stdin", "--xwenv": "--data"}
     options: list[str] = []
     plain: list[str] = []
     rest = list(words)
     while rest:
         word = rest.pop(0)
         option, equals, value = word.partition("=")
-        if option in today:
+        if option in _SUBMIT_OPTIONS:
             given = value if equals else _value(option, rest)
-            # These took files by any name; a datum's id or name has no file beside it.
-            options += [f"{today[option]}={given if option == '--xwlabel' else _file_or_datum(given)}"]
+            # Two took files by any name; a datum's id or name has no file beside it.
+            given = _file_or_datum(given) if option in ("--xwstdin", "--xwenv") else given
+            options.append(f"{_SUBMIT_OPTIONS[option]}={given}")
         elif option == "--xwformat":
             options += _known([option, value or _value(option, rest)])
         elif word.startswith("--xw"):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from xwhep.client.connection import Server
 from xwhep.client.folder import Arrival, Folder, check_together, checked_parts
-from xwhep.client.show import SHORT_ID_LENGTH
+from xwhep.client.show import SHORT_ID_LENGTH, short_ids
 from xwhep.client.transfer import Blob, get_to_stream
-from xwhep.common.errors import Conflict, JobFailed
+from xwhep.common.errors import Conflict, JobFailed, UsageError
+from xwhep.common.names import is_name
 from xwhep.common.wire import FINAL_STATES, Job, JobResult, ResultFile
 
 
@@ -18,6 +20,9 @@ class Stored(NamedTuple):
     path: Path
     sha256: str
     size: int
+
+    def record(self) -> dict[str, object]:
+        return {"path": str(self.path), "sha256": self.sha256, "size": self.size}
 
 
 def result_of(job: Job) -> JobResult:
@@ -53,6 +58,23 @@ def store(server: Server, job: Job, output: str, force: bool) -> list[Stored]:
         for arrival in missing:
             folder.fetch(server, arrival)
     return [Stored(target / arrival.path, arrival.blob.sha256, arrival.blob.size) for arrival in arrivals]
+
+
+def folder_of(group: str) -> str:
+    """The folder for the results of a group of jobs when none is named.
+
+    Raises:
+        UsageError: the group's name is none for a folder.
+    """
+    if not is_name(group):
+        raise UsageError(f"{group!r} cannot be the name of a folder", "choose one: -o DIR")
+    return f"results-{group}"
+
+
+def folders(jobs: Sequence[Job], output: str) -> dict[str, Path]:
+    """A folder below `output` for each job, by its id."""
+    short = short_ids([job.id for job in jobs])
+    return {job.id: Path(output) / checked_parts(short[job.id])[-1] for job in jobs}
 
 
 def _arrivals(result: JobResult) -> list[Arrival]:

@@ -1,17 +1,20 @@
-"""Local files as data on the server, for `xw data put` and for the files that a job is submitted with."""
+"""Local files as data on the server, for `xw data put` and for the files that jobs are submitted with."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
+
+import msgspec
 
 from xwhep.client.connection import Server, in_path
 from xwhep.client.transfer import Blob, proving, put, put_path, regular_file
 from xwhep.common.errors import Conflict, NotFound, UsageError
-from xwhep.common.wire import Datum, DatumSpec
+from xwhep.common.wire import Datum, DatumSpec, JobSpec
 
 STDIN_MARK = "-"
 
@@ -29,6 +32,75 @@ def local_file(reference: str) -> str:
     return reference.removeprefix("@")
 
 
+def placed(word: str) -> tuple[str, str]:
+    """The name in the job's folder, and the reference, of one word of --data: DATUM, FILE, NAME=DATUM or NAME=FILE.
+
+    The name is empty for a datum that keeps its own.
+
+    Raises:
+        UsageError: the file would have no name.
+    """
+    name, equals, reference = word.partition("=")
+    if equals and name and not is_local(name):  # ./a=b is a file, and so is d/a=b
+        if name in (".", "..") or not reference:
+            raise UsageError(f"--data {word} is not NAME=DATUM", "xw job submit --help")
+        return name, reference
+    if word == STDIN_MARK:
+        raise UsageError("standard input has no name", "give it one: --data NAME=-")
+    return (Path(local_file(word)).name if is_local(word) else ""), word
+
+
+def references(spec: JobSpec) -> Iterable[str]:
+    """The words for files and data in a specification as it was typed."""
+    return filter(None, [spec.stdin, *spec.files.values(), *(placed(word)[1] for word in spec.data)])
+
+
+class JobFiles:
+    """What jobs name, on the server: each local file is uploaded once, and is a datum named by its content.
+
+    Two files of one name never meet so, and the same file twice is one datum; in the job's folder it has its own name.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._ids: dict[str, str] = {}
+
+    def resolved(self, spec: JobSpec) -> JobSpec:
+        """`spec` as it was typed, with ids and names that the server knows.
+
+        Raises:
+            UsageError: a local file is none, or two have one name in the job's folder.
+            XwhepError: the server or the network failed.
+        """
+        files = {name: self._datum(word) for name, word in spec.files.items()}
+        data = []
+        for name, word in map(placed, spec.data):
+            if not name:
+                data.append(word)
+            elif name in files:
+                raise UsageError(f"two files of the job are named {name}", "give one another name: --data NAME=FILE")
+            else:
+                files[name] = self._datum(word)
+        stdin = self._datum(spec.stdin) if spec.stdin else ""
+        return msgspec.structs.replace(spec, stdin=stdin, data=data, files=files)
+
+    def _datum(self, reference: str) -> str:
+        if not is_local(reference):
+            return reference
+        if reference not in self._ids:
+            self._ids[reference] = self._put(local_file(reference))
+        return self._ids[reference]
+
+    def _put(self, file: str) -> str:
+        with _spooled_stdin() if file == STDIN_MARK else regular_file(Path(file)) as content:
+
+            def register(anew: bool) -> str:
+                blob = put(self._server, content, Path(file).name, anew)
+                return _register(self._server, blob, f"content-{blob.sha256[:32]}").id
+
+            return proving(register)
+
+
 def put_datum(server: Server, file: str, name: str) -> Datum:
     """Upload `file` (- for standard input) and register it as `name`, or as the file's own name when that is empty.
 
@@ -43,26 +115,6 @@ def put_datum(server: Server, file: str, name: str) -> Datum:
         with _spooled_stdin() as copy:
             return proving(lambda anew: _register(server, put(server, copy, chosen, anew), chosen))
     return proving(lambda anew: _register(server, put_path(server, Path(file), anew), chosen))
-
-
-def put_for_job(server: Server, reference: str) -> str:
-    """The datum that `reference` means, uploaded first when it is a local file; returns its id, or the name given."""
-    return put_datum(server, local_file(reference), "").id if is_local(reference) else reference
-
-
-def put_stdin_for_job(server: Server, reference: str) -> str:
-    """`put_for_job` for a job's standard input: it needs no name of its own, so it is named by its content."""
-    if not is_local(reference):
-        return reference
-    file = local_file(reference)
-
-    with _spooled_stdin() if file == STDIN_MARK else regular_file(Path(file)) as content:
-
-        def register(anew: bool) -> str:
-            blob = put(server, content, "standard input", anew)
-            return _register(server, blob, f"stdin-{blob.sha256[:16]}").id
-
-        return proving(register)
 
 
 def _register(server: Server, blob: Blob, name: str) -> Datum:

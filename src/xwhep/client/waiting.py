@@ -6,11 +6,13 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 from xwhep.client import text
 from xwhep.client.connection import Server, in_path
-from xwhep.common.errors import ConnectionFailed, JobFailed, TimedOut
-from xwhep.common.wire import FINAL_STATES, Job, JobState
+from xwhep.client.listing import Wanted, list_jobs
+from xwhep.common.errors import ConnectionFailed, JobFailed, NotFound, TimedOut
+from xwhep.common.wire import FINAL_STATES, Job, JobState, JobSummary
 
 POLL_S = 30.0  # how long the server may hold one request
 POLL_GRACE_S = 15.0
@@ -18,6 +20,17 @@ FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
 AWAY_LIMIT_S = 600.0
 HASTY_S = 0.05  # an answer without news that came sooner is followed by a pause
+
+T = TypeVar("T")
+
+
+class Errand(NamedTuple):
+    """What is waited for, as it stood when it was last heard of; how the waiting is taken up again; until when."""
+
+    standing: str
+    again: str
+    deadline: float = float("inf")
+    longest_s: float = POLL_S  # of one request
 
 
 def wait_for(server: Server, job: Job, on_change: Callable[[Job], None], deadline: float = float("inf")) -> Job:
@@ -32,29 +45,67 @@ def wait_for(server: Server, job: Job, on_change: Callable[[Job], None], deadlin
     while job.state not in FINAL_STATES:
         if time.monotonic() >= deadline:
             raise TimedOut(f"job {job.id} is still {job.state}", f"xw job wait {job.id}")
+        path = f"/v1/jobs/{in_path(job.id)}?seen={job.revision}"
         asked_at = time.monotonic()
-        news = _ask_patiently(server, job, deadline)
+        news = patiently(server, path, Job, Errand(f"job {job.id} was {job.state}", f"xw job wait {job.id}", deadline))
         if _shown(news) != _shown(job):
             on_change(news)
-        elif news.revision == job.revision and time.monotonic() - asked_at < HASTY_S:
-            time.sleep(FIRST_PAUSE_S)  # the server does not hold requests (it is stopping, say)
+        elif news.revision == job.revision:
+            slow_down(asked_at)
         job = news
     return job
+
+
+def wait_for_all(
+    server: Server, wanted: Wanted, on_change: Callable[[JobSummary], None], deadline: float = float("inf")
+) -> JobSummary:
+    """How the jobs of a group or session ended, once all have: one request for all of them, that waits for news.
+
+    Raises:
+        NotFound: there are none.
+        TimedOut, ConnectionFailed: as `wait_for`.
+    """
+    path, again = f"/v1/jobs/summary?{wanted.query()}", f"xw job wait {wanted.words}"
+    summary = patiently(server, path, JobSummary, Errand("the jobs were not found yet", again, deadline, 0.0))
+    if not summary.counts:
+        raise NotFound(f"you have no jobs of {wanted.words}", "xw job list")
+    on_change(summary)
+    while still_open(summary):
+        if time.monotonic() >= deadline:
+            raise TimedOut(f"{still_open(summary)} jobs have not ended", again)
+        asked_at = time.monotonic()
+        errand = Errand(f"{still_open(summary)} jobs had not ended", again, deadline)
+        news = patiently(server, f"{path}&seen={summary.version}", JobSummary, errand)
+        if news.version != summary.version:
+            on_change(news)
+        else:
+            slow_down(asked_at)
+        summary = news
+    return summary
+
+
+def still_open(summary: JobSummary) -> int:
+    return sum(count for state, count in summary.counts.items() if state not in FINAL_STATES)
 
 
 def _shown(job: Job) -> tuple[object, ...]:
     return (job.state, job.attempt, job.worker, job.reason)
 
 
-def _ask_patiently(server: Server, job: Job, deadline: float) -> Job:
-    """One long poll; while the server is away, more of them with growing pauses, said once."""
+def slow_down(asked_at: float) -> None:
+    """After an answer without news: a server that does not hold requests (it is stopping, say) is not hammered."""
+    if time.monotonic() - asked_at < HASTY_S:
+        time.sleep(FIRST_PAUSE_S)
+
+
+def patiently(server: Server, path: str, kind: type[T], errand: Errand) -> T:
+    """One long poll of `path`; while the server is away, more of them with growing pauses, said once."""
+    deadline = errand.deadline
     pause, away_since = FIRST_PAUSE_S, 0.0
     while True:
-        wait_s = max(0.0, min(POLL_S, deadline - time.monotonic()))
+        wait_s = max(0.0, min(errand.longest_s, deadline - time.monotonic()))
         try:
-            news = server.get(
-                f"/v1/jobs/{in_path(job.id)}?seen={job.revision}&wait={wait_s:.3f}", Job, wait_s + POLL_GRACE_S
-            )
+            news = server.get(f"{path}&wait={wait_s:.3f}", kind, wait_s + POLL_GRACE_S)
         except ConnectionFailed as exc:
             now = time.monotonic()
             if not away_since:
@@ -63,15 +114,23 @@ def _ask_patiently(server: Server, job: Job, deadline: float) -> Job:
             if now - away_since > AWAY_LIMIT_S:
                 raise
             if now >= deadline:
-                raise TimedOut(
-                    f"job {job.id} was {job.state} when the server went away", f"xw job wait {job.id}"
-                ) from exc
+                raise TimedOut(f"{errand.standing} when the server went away", errand.again) from exc
             time.sleep(min(pause * random.uniform(0.5, 1), max(0.0, deadline - now)))  # noqa: S311 - jitter
             pause = min(pause * 2, LONGEST_PAUSE_S)
         else:
             if away_since:
                 note("the server is back")
             return news
+
+
+def tell_summary(summary: JobSummary) -> None:
+    """One line with a time on standard error."""
+    note_line([text.moment(time.time()), *(f"{count} {state}" for state, count in summary.counts.items())])
+
+
+def note_line(words: list[str]) -> None:
+    sys.stderr.write(text.clean("  ".join(words)) + "\n")
+    sys.stderr.flush()
 
 
 def tell_change(job: Job) -> None:
@@ -81,8 +140,7 @@ def tell_change(job: Job) -> None:
         words.append(f"on {job.worker or 'a worker'}, attempt {job.attempt}")
     if job.reason and job.reason != job.state:
         words.append(f"({job.reason})")
-    sys.stderr.write(text.clean("  ".join(words)) + "\n")
-    sys.stderr.flush()
+    note_line(words)
 
 
 def note(message: str) -> None:
@@ -100,6 +158,22 @@ def raise_unless_completed(jobs: list[Job]) -> None:
     if bad:
         more = f" (and {len(bad) - 1} more of {len(jobs)})" if len(bad) > 1 else ""
         raise JobFailed(f"job {bad[0].id} {ending(bad[0])}{more}", f"xw job show {bad[0].id}")
+
+
+def raise_unless_all_completed(server: Server, wanted: Wanted, summary: JobSummary) -> None:
+    """The same for a group or session, naming one of its jobs."""
+    for state in (JobState.FAILED, JobState.CANCELLED):
+        if count := summary.counts.get(state.value):
+            found = list_jobs(server, wanted._replace(state=state.value), 1)
+            first = f"; job {found[0].id} {ending(found[0])}" if found else ""
+            again = wanted._replace(state=state.value).words
+            raise JobFailed(
+                f"{count} jobs of {sum(summary.counts.values())} {_were(state)}{first}", f"xw job list {again}"
+            )
+
+
+def _were(state: JobState) -> str:
+    return "were cancelled" if state is JobState.CANCELLED else "failed"
 
 
 def ending(job: Job) -> str:

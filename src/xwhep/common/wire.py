@@ -36,11 +36,12 @@ Every identifier is an opaque string. Unknown fields are ignored on reading, so 
     GET    /v1/jobs?state=&group=&session=&label=&limit=&before=ID -> list[Job], newest first   user
     POST   /v1/jobs            JobSpec            -> Job                            user
     POST   /v1/jobs/bulk       JobBatch           -> JobIds; all of them or none    user
+    GET    /v1/jobs/summary?group=&session=&seen=VERSION&wait=S -> JobSummary; waits until its version is another  user
     POST   /v1/jobs/cancel     CancelSpec         -> JobIds that were stopped       user
     GET    /v1/jobs/{id}?seen=REVISION&wait=S     -> Job; waits until revision > seen, at most S seconds
     POST   /v1/jobs/{id}/cancel                   -> Job                            user
     GET    /v1/jobs/{id}/explain                  -> Explanation                    user
-    GET    /v1/jobs/{id}/logs?stream=stdout&offset=N&wait=S -> OutputPiece          user
+    GET    /v1/jobs/{id}/logs?stream=stdout&offset=N&attempt=A&wait=S -> OutputPiece; another attempt's from 0  user
     DELETE /v1/jobs/{id}                          -> 204                            user
     POST   /v1/jobs/{id}/mode  Mode               -> Job                            owner, admin
     GET    /v1/workers                            -> list[Worker]                   user
@@ -58,13 +59,13 @@ Every other status carries an `ErrorBody`. `Authorization: Bearer TOKEN` is a us
 Apps, data and jobs have a mode as files have: read, write, execute for owner, owning group, others. To read is to see
 it and its contents; to write is to change an app, to cancel or delete a job; to execute is to submit jobs of an app.
 Others' rights to a job are those that both its mode and its app's give. What one may not read does not exist (404).
+
+A submission with a `key` may be sent again when no answer came: the jobs are made once.
 """
 
 from __future__ import annotations
 
-import enum
-
-from xwhep.common.wire_identity import (  # noqa: F401 - the wire in two files, read as one
+from xwhep.common.wire_identity import (  # noqa: F401 - the wire in three files, read as one
     PROTOCOL_VERSION,
     AuditEntry,
     ErrorBody,
@@ -85,23 +86,31 @@ from xwhep.common.wire_identity import (  # noqa: F401 - the wire in two files, 
     UserChange,
     UserSpec,
 )
+from xwhep.common.wire_jobs import (  # noqa: F401
+    FINAL_STATES,
+    MAX_AFTER,
+    MAX_BATCH,
+    MAX_BATCH_BYTES,
+    MAX_PRIORITY,
+    MAX_REPLICAS,
+    MAX_TRIES,
+    CancelSpec,
+    Explanation,
+    Failing,
+    Job,
+    JobBatch,
+    JobIds,
+    JobResult,
+    JobSpec,
+    JobState,
+    JobSummary,
+    Needs,
+    OutputPiece,
+    Replica,
+    ResultFile,
+)
 
 DEFAULT_PORT = 4321
-
-
-class JobState(enum.StrEnum):
-    """Where a job is. `FINAL_STATES` never change again."""
-
-    WAITING = "waiting"  # registered, not yet allowed to run (back-off after a lost attempt, or a job it comes after)
-    PENDING = "pending"  # may run now; waits for a worker that fits
-    RUNNING = "running"  # leased to one worker as (worker, attempt, until)
-    COMPLETED = "completed"  # final: ran to its end with exit code 0; the result is on the server
-    FAILED = "failed"  # final: ran to its end with another exit code, or used up its attempts
-    CANCELLED = "cancelled"  # final: its owner stopped it
-    LOST = "lost"  # its lease ran out; on its way back to waiting or pending
-
-
-FINAL_STATES = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
 
 
 class Binary(Model, frozen=True, kw_only=True):
@@ -147,126 +156,6 @@ class Datum(DatumSpec, frozen=True, kw_only=True):
     created_at: float
     mode: int = 0o700
     group: str = ""  # the owning group
-
-
-class Needs(Model, frozen=True, kw_only=True):
-    """What a machine must have to get a job; empty or 0 asks for nothing."""
-
-    os: str = ""
-    arch: str = ""
-    cpu_count: int = 0
-    ram_bytes: int = 0
-    disk_bytes: int = 0
-    shared: list[str] = []  # names of shared assets, all of them
-    labels: list[str] = []  # labels of the worker, all of them
-    worker_group: str = ""
-    worker: str = ""  # id or name of the one worker that is to run it
-
-
-class JobSpec(Model, frozen=True, kw_only=True):
-    app: str
-    args: list[str] = []
-    env: dict[str, str] = {}
-    stdin: str = ""  # id or name of a datum; empty: no input
-    data: list[str] = []  # ids or names of data placed in the job's folder under their names
-    label: str = ""
-    needs: Needs = Needs()
-    priority: int = 0  # -100 to 100, higher first
-    deadline_at: float = 0.0  # a job not started by then fails; 0: no deadline
-    wall_clock_s: float = 0.0  # how long an attempt may run; 0: the server's default
-    max_attempts: int = 3  # how many attempts may end without a result of the program
-    group: str = ""  # a word that jobs share, to list and cancel them together
-    session: str = ""  # the same, of a second kind
-    after: list[str] = []  # ids of jobs that must be completed first; "#N" in a batch is its job N, counted from 0
-    replicas: int = 1  # how many workers run it independently
-    quorum: int = 0  # how many equal results make it complete; 0: more than half of the replicas
-
-
-class ResultFile(Model, frozen=True, kw_only=True):
-    path: str  # relative to the job's folder, "/" between parts, no ".."
-    sha256: str
-    size: int
-    mode: int = 0o644
-
-
-class JobResult(Model, frozen=True, kw_only=True):
-    exit_code: int
-    stdout: ResultFile
-    stderr: ResultFile
-    files: list[ResultFile] = []  # every other file the job made or changed
-    wall_s: float = 0.0
-    reason: str = ""  # why there is no regular exit code: "wall clock limit", "worker refused: ..."
-    note: str = ""  # what its owner should know all the same: "left out, being no regular files: ..."
-
-
-class Replica(Model, frozen=True, kw_only=True):
-    """One of the independent runs of a job with replicas."""
-
-    number: int
-    worker: str
-    state: str  # a JobState
-    digest: str = ""  # sha256 over the exit code and the sorted (path, sha256) of stdout and files
-    agreed: bool | None = None  # whether its result is the one that won; None while that is open
-
-
-class Job(JobSpec, frozen=True, kw_only=True):
-    id: str
-    owner: str
-    state: JobState
-    revision: int  # grows with every change of this job; see ?seen=
-    attempt: int = 0
-    worker: str = ""  # name of the worker of the current or last attempt
-    created_at: float
-    started_at: float = 0.0
-    ended_at: float = 0.0
-    result: JobResult | None = None
-    reason: str = ""  # why it failed, was lost or waits
-    mode: int = 0o700
-    owner_group: str = ""  # the owning group, for rights
-    waits: str = ""  # what a waiting job waits for, in words
-    not_before: float = 0.0  # when the back-off after a lost attempt ends
-    runs: list[Replica] = []  # of a job with replicas; empty in lists of jobs
-
-
-class JobBatch(Model, frozen=True, kw_only=True):
-    jobs: list[JobSpec]  # at most 100 000
-
-
-class JobIds(Model, frozen=True, kw_only=True):
-    ids: list[str]
-
-
-class CancelSpec(Model, frozen=True, kw_only=True):
-    """Exactly one of the three; those that have ended stay as they are."""
-
-    group: str = ""
-    session: str = ""
-    ids: list[str] = []
-
-
-class Failing(Model, frozen=True, kw_only=True):
-    need: str  # a field of Needs, or "app", "quarantine", "distinct_worker" ...
-    wanted: str
-    workers: int  # how many workers that are there do not have it
-
-
-class Explanation(Model, frozen=True, kw_only=True):
-    """Why a job is where it is. `workers` are there; `fitting` of them could run it, `busy` of those have no free
-    slot."""
-
-    job_id: str
-    state: JobState
-    text: str
-    workers: int = 0
-    fitting: int = 0
-    busy: int = 0
-    failing: list[Failing] = []
-
-
-class OutputPiece(Model, frozen=True, kw_only=True):
-    offset: int  # of the first byte of `data` in the stream; more than asked when the beginning was not kept
-    data: bytes
-    final: bool = False  # nothing comes after this
 
 
 class Machine(Model, frozen=True, kw_only=True):

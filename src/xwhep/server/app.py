@@ -17,6 +17,7 @@ from xwhep.server.routes import (
     modes,
     monitoring,
     sessions,
+    summaries,
     tokens,
     work,
 )
@@ -27,6 +28,7 @@ def make_app(grid: Grid) -> Starlette:
     routes = [
         *work.ROUTES,
         *batches.ROUTES,
+        *summaries.ROUTES,
         *jobs.ROUTES,
         *logs.ROUTES,
         *blobs.ROUTES,

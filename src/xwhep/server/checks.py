@@ -6,10 +6,23 @@ import math
 import re
 
 from xwhep.common.errors import InvalidRequest
-from xwhep.common.wire import AppSpec, Binary, DatumSpec, JobResult, JobSpec, Machine, Needs, ResultFile
+from xwhep.common.names import MAX_WORD, NAME_RULE, is_name, is_plain, is_word
+from xwhep.common.wire import (
+    MAX_AFTER,
+    MAX_PRIORITY,
+    MAX_REPLICAS,
+    MAX_TRIES,
+    AppSpec,
+    Binary,
+    DatumSpec,
+    JobResult,
+    JobSpec,
+    Machine,
+    Needs,
+    ResultFile,
+)
 from xwhep.server.blobs import check_sha256
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 MAX_BINARIES = 64
@@ -19,14 +32,10 @@ MAX_ARGS = 4096
 MAX_ENV = 256
 MAX_DATA = 1024
 MAX_TEXT = 128 * 1024  # bytes of all args and env together: what Linux lets a program have
-MAX_LABEL = 256
 MAX_REASON = 1000
 MAX_PATH = 1024
 MAX_ATTEMPT = 2**31
-MAX_PRIORITY = 100
-MAX_TRIES = 100
-MAX_AFTER = 1024
-MAX_REPLICAS = 64
+MAX_SUBMIT_KEY = 128
 MAX_SIZE = 2**60
 
 
@@ -37,10 +46,7 @@ def refuse(condition: bool, message: str) -> None:
 
 
 def check_name(name: str, what: str) -> None:
-    refuse(
-        not NAME.fullmatch(name) or ".." in name,
-        f"{what} {name[:128]!r} must start with a letter or digit, then have letters, digits or . _ + - (128 at most)",
-    )
+    refuse(not is_name(name), f"{what} {name[:128]!r} {NAME_RULE}")
 
 
 def check_size(size: int, what: str) -> None:
@@ -76,17 +82,26 @@ def check_job(spec: JobSpec) -> None:
     check_name(spec.app, "the app name")
     refuse(len(spec.args) > MAX_ARGS, f"a job has at most {MAX_ARGS} arguments")
     refuse(len(spec.env) > MAX_ENV, f"a job has at most {MAX_ENV} environment variables")
-    refuse(len(spec.data) > MAX_DATA, f"a job has at most {MAX_DATA} data")
-    refuse(
-        len(spec.label) > MAX_LABEL or not _plain(spec.label), f"a label has at most {MAX_LABEL} printable characters"
-    )
+    refuse(len(spec.data) + len(spec.files) > MAX_DATA, f"a job has at most {MAX_DATA} data")
+    for path in spec.files:
+        _check_path(path, "the file name")
+        refuse(not is_plain(path), "a file name has printable characters only")
+    refuse(not is_word(spec.label), f"a label has at most {MAX_WORD} printable characters")
     for name in spec.env:
         refuse(not ENV_NAME.fullmatch(name), f"{name[:128]!r} is no name of an environment variable")
     texts = [*spec.args, *spec.env, *spec.env.values()]
     refuse(any("\0" in text for text in texts), "arguments and environment cannot have NUL characters")
     size = sum(len(text.encode("utf-8", "surrogatepass")) + 1 for text in texts)
     refuse(size > MAX_TEXT, f"arguments and environment are larger than {MAX_TEXT} bytes")
+    refuse(not 0 <= spec.mode <= 0o777, "a mode is between 0 and 0777")
+    if spec.owner_group:
+        check_name(spec.owner_group, "the owning group")
+    check_key(spec.key)
     check_scheduling(spec)
+
+
+def check_key(key: str) -> None:
+    refuse(len(key) > MAX_SUBMIT_KEY or not is_plain(key), f"a key has at most {MAX_SUBMIT_KEY} printable characters")
 
 
 def check_scheduling(spec: JobSpec) -> None:
@@ -99,7 +114,7 @@ def check_scheduling(spec: JobSpec) -> None:
         refuse(not (math.isfinite(number) and 0 <= number < 1e12), f"{what} is out of range")
     refuse(not 1 <= spec.max_attempts <= MAX_TRIES, f"max_attempts is between 1 and {MAX_TRIES}")
     for text, what in ((spec.group, "a group"), (spec.session, "a session")):
-        refuse(len(text) > MAX_LABEL or not _plain(text), f"{what} has at most {MAX_LABEL} printable characters")
+        refuse(not is_word(text), f"{what} has at most {MAX_WORD} printable characters")
     refuse(len(spec.after) > MAX_AFTER, f"a job comes after at most {MAX_AFTER} others")
     refuse(not 1 <= spec.replicas <= MAX_REPLICAS, f"replicas are between 1 and {MAX_REPLICAS}")
     refuse(not 0 <= spec.quorum <= spec.replicas, "a quorum is at most the number of replicas")
@@ -120,13 +135,13 @@ def _check_needs(needs: Needs) -> None:
 
 def check_machine(machine: Machine) -> None:
     for text in (machine.os, machine.arch, machine.cpu_model, machine.version, machine.isolation):
-        refuse(len(text) > 200 or not _plain(text), "a machine's descriptions have at most 200 printable characters")
+        refuse(len(text) > 200 or not is_plain(text), "a machine's descriptions have at most 200 printable characters")
     for number in (machine.cpu_count, machine.ram_bytes, machine.disk_free_bytes):
         check_size(number, "the machine's resources")
     refuse(len(machine.shared) > MAX_SHARED, f"a machine has at most {MAX_SHARED} shared assets")
     refuse(len(machine.labels) > MAX_SHARED, f"a machine has at most {MAX_SHARED} labels")
     refuse(len(machine.signers) > MAX_SHARED, f"a machine knows at most {MAX_SHARED} signers")
-    refuse(any(len(key) > MAX_KEY or not _plain(key) for key in machine.signers), "a signer is base64 of 32 bytes")
+    refuse(any(len(key) > MAX_KEY or not is_plain(key) for key in machine.signers), "a signer is base64 of 32 bytes")
     for name in machine.shared:
         check_name(name, "the shared asset")
     for name in machine.labels:
@@ -145,23 +160,22 @@ def check_result(result: JobResult) -> None:
     refuse(not -256 <= result.exit_code <= 2**32, "the exit code is out of range")
     refuse(not (math.isfinite(result.wall_s) and 0 <= result.wall_s < 1e10), "wall_s is out of range")
     refuse(
-        len(result.reason) > MAX_REASON or not _plain(result.reason), f"a reason has at most {MAX_REASON} characters"
+        len(result.reason) > MAX_REASON or not is_plain(result.reason), f"a reason has at most {MAX_REASON} characters"
     )
 
 
 def _check_file(file: ResultFile) -> None:
-    parts = file.path.split("/")
-    refuse(
-        len(file.path) > MAX_PATH or "\0" in file.path or any(part in ("", ".", "..") for part in parts),
-        f"the result path {file.path[:200]!r} must be relative, without . or .. or empty parts",
-    )
+    _check_path(file.path, "the result path")
     check_sha256(file.sha256)
     check_size(file.size, "a result file")
     refuse(not 0 <= file.mode <= 0o777, "a result file's mode is between 0 and 0777")
 
 
-def _plain(text: str) -> bool:
-    return not any(ord(char) < 32 or ord(char) == 127 or 0xD800 <= ord(char) <= 0xDFFF for char in text)
+def _check_path(path: str, what: str) -> None:
+    refuse(
+        len(path) > MAX_PATH or "\0" in path or any(part in ("", ".", "..") for part in path.split("/")),
+        f"{what} {path[:200]!r} must be relative, without . or .. or empty parts",
+    )
 
 
 def whole_number(text: str, name: str, most: int) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from xwhep.common.wire import OutputPiece
 from xwhep.server.store.records import Attempt
 
@@ -77,12 +79,20 @@ class OutputBoard:
             known.attempt, known.tails = attempt.number, {name: Tail() for name in STREAMS}
         return known.tails[stream].add(*piece)
 
-    def since(self, job_id: str, stream: str, offset: int) -> OutputPiece:
-        """What is kept from `offset` on; nothing when the stream is not that far."""
+    def since(self, job_id: str, stream: str, place: tuple[int, int]) -> OutputPiece:
+        """What is kept from `place` on, (attempt, offset); nothing when the stream is not that far.
+
+        Of another attempt than that one (0 is any) it is all that is kept.
+        """
+        attempt, offset = place
         known = self._watched.get(job_id)
-        if known is None or known.tails[stream].end < offset:
-            return OutputPiece(offset=offset, data=b"")
-        return known.tails[stream].since(offset)
+        if known is None or not known.attempt:
+            return OutputPiece(offset=offset, data=b"", attempt=attempt)
+        if attempt not in (0, known.attempt):
+            offset = 0
+        if known.tails[stream].end < offset:
+            return OutputPiece(offset=offset, data=b"", attempt=known.attempt)
+        return msgspec.structs.replace(known.tails[stream].since(offset), attempt=known.attempt)
 
     def sweep(self) -> None:
         """Forget what nobody asked for lately."""

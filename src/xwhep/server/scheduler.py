@@ -101,6 +101,7 @@ class JobWatchers:
 
     def __init__(self) -> None:
         self._events: dict[str, list[asyncio.Event]] = {}
+        self._of_all: set[asyncio.Event] = set()
 
     @contextmanager
     def watching(self, job_id: str) -> Iterator[asyncio.Event]:
@@ -115,13 +116,25 @@ class JobWatchers:
             if not events:
                 self._events.pop(job_id, None)
 
+    @contextmanager
+    def watching_all(self) -> Iterator[asyncio.Event]:
+        """The same for every job."""
+        event = asyncio.Event()
+        self._of_all.add(event)
+        try:
+            yield event
+        finally:
+            self._of_all.remove(event)
+
     def changed(self, job_id: str) -> None:
         for event in self._events.get(job_id, ()):
+            event.set()
+        for event in self._of_all:
             event.set()
 
     def stop(self) -> None:
         """Wake all, so that they answer before the server stops."""
-        for job_id in list(self._events):
+        for job_id in ["", *self._events]:
             self.changed(job_id)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import hashlib
 import http.server
-import ipaddress
 import os
 import re
+import socket
 import ssl
 import subprocess
 import sys
@@ -20,54 +19,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from pki import Pki, new_pki
 from xwhep.common import errors, trust, wire
 from xwhep.common.join import JoinLine
 
 TOKEN, LOGIN, PASSWORD = "t0ken-of-alice", "alice", "s3cret"
-
-
-@dataclasses.dataclass(frozen=True)
-class Pki:
-    """An authority and a server certificate for localhost, as PEM files."""
-
-    authority: str
-    server_file: Path
-
-
-def new_pki(folder: Path) -> Pki:
-    now = datetime.datetime.now(datetime.UTC)
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
-
-    def builder(name: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(ca_name)
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), False)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), False)
-        )
-
-    usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
-    ca = builder(ca_name, ca_key.public_key()).add_extension(x509.BasicConstraints(True, 0), True)
-    ca_certificate = ca.add_extension(usage, True).sign(ca_key, hashes.SHA256())
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    leaf = builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]), key.public_key())
-    certificate = leaf.add_extension(names, False).sign(ca_key, hashes.SHA256())
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    server_file = folder / "server.pem"
-    server_file.write_bytes(private + certificate.public_bytes(pem))
-    return Pki(ca_certificate.public_bytes(pem).decode(), server_file)
 
 
 class Grid:
@@ -85,6 +42,7 @@ class Grid:
         self.requests: list[str] = []
         self.changed = threading.Condition(threading.RLock())
         self.on_submit: Callable[[wire.Job], None] = lambda job: None
+        self.lose_answers = 0  # to so many new submissions, which are acted on
         self.cut_downloads_after: int | None = None  # bytes of one blob answer, then the connection breaks
         self.stall_downloads_after: int | None = None  # then nothing comes, and nothing breaks
         self.sent_bytes = 0  # of blobs
@@ -281,11 +239,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         known = {key for one in self.grid.data.values() for key in (one.name, one.id)}
         if unknown := [name for name in [spec.stdin, *spec.data] if name and name not in known]:
             raise errors.NotFound(f"no datum {unknown[0]}")
+        if known := [job for job in self.grid.jobs.values() if spec.key and job.key == spec.key]:
+            return known[0]
         job_id = hashlib.sha256(str(len(self.grid.jobs)).encode()).hexdigest()[:32]
         more = msgspec.structs.asdict(spec)
         job = wire.Job(id=job_id, owner=LOGIN, state=wire.JobState.PENDING, revision=1, created_at=1.7e9, **more)
         self.grid.jobs[job_id] = job
         threading.Timer(0.05, self.grid.on_submit, (job,)).start()
+        if self.grid.lose_answers:
+            self.grid.lose_answers -= 1
+            self.connection.shutdown(socket.SHUT_RDWR)
         return job
 
     def blob(self, digest: str) -> None:

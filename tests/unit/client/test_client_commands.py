@@ -37,7 +37,7 @@ def test_every_command_helps_with_an_example_that_parses(entry, capsys):
 @COMMANDS
 def test_what_prints_a_record_prints_json_too(entry, capsys):
     main([*entry.words.split(), "--help"])
-    plain = {"login", "logout", "completion", "data get", "job cancel", "job rm"}
+    plain = {"login", "logout", "completion", "data get", "job cancel", "job rm", "job logs"}
     plain |= {"passwd", "token revoke", "admin token revoke"}
     assert ("--format {table,json}" in capsys.readouterr().out) == (entry.words not in plain)
 
@@ -81,6 +81,31 @@ def test_help_lists_every_command(capsys):
         (["job", "wait", "x", "--timeout", "-1"], "xw job wait --help"),
         (["job", "wait", "x", "--timeout", "nan"], "xw job wait --help"),
         (["job", "submit", "a", "--output", "d"], "xw job results"),
+        (["job", "submit", "a", "--ram", "much"], "xw job submit --help"),
+        (["job", "submit", "a", "--disk", "1X"], "xw job submit --help"),
+        (["job", "submit", "a", "--cpus", "0"], "xw job submit --help"),
+        (["job", "submit", "a", "--priority", "101"], "xw job submit --help"),
+        (["job", "submit", "a", "--attempts", "0"], "xw job submit --help"),
+        (["job", "submit", "a", "--replicas", "65"], "xw job submit --help"),
+        (["job", "submit", "a", "--quorum", "2"], "--replicas"),
+        (["job", "submit", "a", "--deadline", "2020-01-01"], "xw job submit --help"),
+        (["job", "submit", "a", "--deadline", "soon"], "xw job submit --help"),
+        (["job", "submit", "a", "--wall-clock", "-1"], "xw job submit --help"),
+        (["job", "submit", "a", "--wall-clock", "0"], "xw job submit --help"),
+        (["job", "submit", "a", "--mode", "u=z"], "xw job submit --help"),
+        (["job", "submit", "a", "--need-label", "a b"], "xw job submit --help"),
+        (["job", "submit", "a", "--worker-group", "../g"], "xw job submit --help"),
+        (["job", "submit", "a", "--group", "\t"], "xw job submit --help"),
+        (["job", "wait"], "xw job list"),
+        (["job", "wait", "x", "--group", "g"], "xw job list"),
+        (["job", "cancel", "--session", "s", "--group", "g"], "xw job list"),
+        (["job", "results"], "xw job list"),
+        (["job", "sweep", "a"], "xw job sweep --help"),
+        (["chmod", "999", "job", "x"], "xw chmod --help"),
+        (["chmod", "u=q", "job", "x"], "xw chmod --help"),
+        (["chmod", "7777", "job", "x"], "xw chmod --help"),
+        (["chmod", "700", "worker", "x"], "xw chmod --help"),
+        (["chmod", "700", "job", "x", "--group", "a b"], "xw chmod --help"),
         (["app", "register", "a"], "xw app register --help"),
         (["app", "register", "a", "f", "--shared", "s"], "xw app register --help"),
         (["app", "register", "a", "--shared", "s", "--os", "linux"], "xw app register --help"),
@@ -235,7 +260,11 @@ def test_a_bug_is_called_one(xw, grid, monkeypatch, capsys):
     [
         ("xw j", ["job"]),
         ("xw job re", ["results"]),
-        ("xw job submit a --wa", ["--wait"]),
+        ("xw job e", ["explain"]),
+        ("xw chm", ["chmod"]),
+        ("xw job submit a --wor", ["--worker-group", "--worker"]),
+        ("xw job sweep a --d", ["--data", "--disk", "--deadline", "--dry-run"]),
+        ("xw job submit a --wai", ["--wait"]),
         ("xw version --cl", ["--client"]),
         ("xw job submit app arg --lab", ["--label"]),
         ("xw admin u", ["user"]),

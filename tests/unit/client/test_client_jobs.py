@@ -8,6 +8,7 @@ import time
 import msgspec
 import pytest
 
+from xwhep.client.connection import ATTEMPTS
 from xwhep.common import wire
 from xwhep.common.errors import Conflict, ConnectionFailed, JobFailed, NotFound, TimedOut, UsageError
 
@@ -64,9 +65,9 @@ def test_local_files_are_uploaded_and_names_are_left_alone(xw, grid):
     (xw.folder / "b.csv").write_bytes(b"b")
     assert xw("data", "put", "b.csv", "--name", "known").code == 0
     job = grid.jobs[submit(xw, "--data", "./a.csv", "known", "--data", "@b.csv", "--stdin", "known")]
-    by_id = {datum.id: datum.name for datum in grid.data.values()}
-    assert [by_id.get(one, one) for one in job.data] == ["a.csv", "known", "b.csv"]
-    assert job.stdin == "known"
+    contents = {datum.id: grid.blobs[datum.sha256] for datum in grid.data.values()}
+    assert {name: contents[one] for name, one in job.files.items()} == {"a.csv": b"a", "b.csv": b"b"}
+    assert (job.data, job.stdin) == (["known"], "known")
 
 
 def test_our_own_stdin_can_be_the_jobs(xw, grid):
@@ -192,7 +193,9 @@ def test_list_filters_and_aligns(xw, grid, asleep):
     assert [job["id"] for job in json.loads(xw("job", "list", "--format", "json").out)] == [other, asleep]
     assert [job["id"] for job in json.loads(xw("job", "list", "--state", "failed", "--format", "json").out)] == [other]
     lines = xw("job", "list").out.splitlines()
-    assert lines[0].split() == ["ID", "APP", "STATE", "EXIT", "WORKER", "SUBMITTED", "TOOK", "LABEL"]
+    assert lines[0].split() == [
+        *("ID", "APP", "STATE", "EXIT", "WORKER", "SUBMITTED", "TOOK", "MODE", "GROUP", "LABEL")
+    ]
     column = lines[0].index("STATE")
     assert [line[column:].split()[0] for line in lines[1:]] == ["failed", "pending"]
     assert lines[1].split()[:1] == [other[:8]]
@@ -220,13 +223,58 @@ def test_a_file_name_without_a_slash_is_explained(xw, grid):
     assert "./input.txt" in done.err
 
 
-def test_a_lost_answer_to_a_submission_is_not_sent_twice(xw, grid):
+def test_a_submission_whose_answer_is_lost_is_sent_again_and_makes_one_job(xw, grid):
+    grid.add_app("sleep")
+    grid.lose_answers = 1
+    job_id = submit(xw)
+    assert list(grid.jobs) == [job_id]
+    assert grid.requests.count("POST /v1/jobs") == 2
+    assert submit(xw) != job_id  # each submission has a key of its own
+
+
+def test_a_submission_that_nobody_answers_is_given_up_after_some_tries(xw, grid):
     grid.add_app("sleep")
     grid.overrides["POST /v1/jobs"] = (503, b"proxy error")
     done = xw("job", "submit", "sleep")
     assert done.code == ConnectionFailed.exit_code
     assert "may be registered" in done.err
-    assert grid.requests.count("POST /v1/jobs") == 1
+    assert grid.requests.count("POST /v1/jobs") == ATTEMPTS
+
+
+def test_a_changed_file_of_the_same_name_is_another_datum(xw, grid):
+    grid.add_app("sleep")
+    ids = []
+    for content in (b"first", b"second", b"first"):
+        (xw.folder / "input.csv").write_bytes(content)
+        job = grid.jobs[submit(xw, "--data", "./input.csv")]
+        assert list(job.files) == ["input.csv"]
+        ids.append(job.files["input.csv"])
+    assert ids[0] == ids[2] != ids[1]
+    assert {grid.blobs[datum.sha256] for datum in grid.data.values()} == {b"first", b"second"}
+
+
+def test_data_can_have_another_name_in_the_jobs_folder(xw, grid):
+    grid.add_app("sleep")
+    (xw.folder / "local=1.csv").write_bytes(b"x")
+    assert xw("data", "put", "./local=1.csv", "--name", "known").code == 0
+    words = ("--data", "table.csv=known", "same.csv=./local=1.csv", "./local=1.csv", "typed=-")
+    done = xw("job", "submit", "sleep", *words, stdin=b"typed")
+    assert done.code == 0, done.err
+    (job,) = grid.jobs.values()
+    assert (job.data, sorted(job.files)) == ([], ["local=1.csv", "same.csv", "table.csv", "typed"])
+    assert job.files["table.csv"] == "known"
+    assert job.files["same.csv"] == job.files["local=1.csv"]
+
+
+@pytest.mark.parametrize("words", [("./d/a", "./a"), ("a=known", "./a"), ("-",), ("a=",), ("..=known",)], ids=" ".join)
+def test_a_file_without_a_name_of_its_own_is_refused(xw, grid, words):
+    grid.add_app("sleep")
+    (xw.folder / "d").mkdir()
+    for name in ("a", "d/a"):
+        (xw.folder / name).write_bytes(b"x")
+    done = xw("job", "submit", "sleep", "--data", *words)
+    assert done.code == UsageError.exit_code
+    assert not grid.jobs
 
 
 def test_results_before_the_end_is_a_conflict(xw, asleep):

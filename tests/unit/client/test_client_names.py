@@ -11,8 +11,8 @@ from xwhep.common import errors
 NAMES = sorted(name for name in vars(names) if name.startswith("xw") and callable(getattr(names, name)))
 
 
-def test_all_twelve_are_there_and_installed():
-    assert len(NAMES) == 12
+def test_all_fourteen_are_there_and_installed():
+    assert len(NAMES) == 14
     scripts = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["scripts"]
     assert {name: scripts.get(name) for name in NAMES} == {name: f"xwhep.client.names:{name}" for name in NAMES}
 
@@ -56,9 +56,14 @@ def test_each_names_its_equivalent(name, typed, capsys):
         ("xwworkers", "worker list"),
         ("xwrm a b", "job rm a b"),
         ("xwversion", "version"),
+        ("xwexplain a --xwformat json", "job explain a --format json"),
+        ("xwchmod 0x755 uid", "chmod 755 any uid"),
+        ("xwchmod g+r data d --xwformat json", "chmod --format json g+r data d"),
         ("xwsubmit ls", "job submit ls --"),
         ("xwsubmit ls -l --help /", "job submit ls -- -l --help /"),
         ("xwsubmit --xwlabel L ls -a --xwstdin uid", "job submit --label=L --stdin=uid ls -- -a"),
+        ("xwsubmit --xwreplica 3 --xwexpectedhost w ls", "job submit --replicas=3 --worker=w ls --"),
+        ("xwsubmit --xwgroup g --xwwallclocktime 60 ls", "job submit --group=g --wall-clock=60 ls --"),
         ("xwsubmit ls --xwenv=uid --xwformat json", "job submit --data=uid --format json ls --"),
     ],
 )
@@ -82,7 +87,8 @@ def test_a_file_beside_xwstdin_is_a_file(typed, tmp_path, monkeypatch):
         "xwsenddata d",
         "xwsenddata d a b f",
         "xwsubmit",
-        "xwsubmit ls --xwreplica 3",
+        "xwsubmit ls --xwmacro 3",
+        "xwchmod 755",
         "xwsubmit --xwlabel",
         "xwapps --xwformat html",
         "xwapps --xwformat",

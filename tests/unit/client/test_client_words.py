@@ -111,10 +111,10 @@ def test_a_refused_job_is_explained(server, grid, spec, said):
 
 def test_only_what_is_refused_costs_a_question(server, grid):
     grid.add_app("sleep")
-    lookup.check_app(server, "sleep")
+    lookup.find_app(server, "sleep")
     assert grid.requests == ["GET /v1/apps/sleep"]
     with pytest.raises(errors.NotFound, match="'slepe'"):
-        lookup.check_app(server, "slepe")
+        lookup.find_app(server, "slepe")
 
 
 @pytest.mark.parametrize(

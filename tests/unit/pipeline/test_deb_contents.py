@@ -18,7 +18,7 @@ import pytest
 TOP = Path(__file__).parents[3]
 ROLES = ("server", "worker", "client")
 EARLIER_NAMES = (
-    *("xwapps", "xwdatas", "xwdownload", "xwresults", "xwrm", "xwsendapp"),
+    *("xwapps", "xwchmod", "xwdatas", "xwdownload", "xwexplain", "xwresults", "xwrm", "xwsendapp"),
     *("xwsenddata", "xwstatus", "xwsubmit", "xwversion", "xwworkers", "xwworks"),
 )
 COMMANDS = {"server": ("xwhep-server",), "worker": ("xwhep-worker",), "client": ("xw", *EARLIER_NAMES)}

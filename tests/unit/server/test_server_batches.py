@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from xwhep.server.routes.batches import MAX_BATCH
+from xwhep.common.wire import MAX_BATCH
 
 
 @pytest.fixture(scope="module")

@@ -50,11 +50,11 @@ def test_readers_get_what_they_have_not_seen():
     board = OutputBoard(Clock())
     board.watch("j")
     board.add(attempt(), "stdout", (0, b"hello"))
-    assert board.since("j", "stdout", 2).data == b"llo"
-    assert board.since("j", "stdout", 5).data == b""
-    assert board.since("j", "stdout", 99).offset == 99
-    assert board.since("j", "stderr", 0).data == b""
-    assert board.since("other", "stdout", 7).offset == 7
+    assert board.since("j", "stdout", (0, 2)).data == b"llo"
+    assert board.since("j", "stdout", (0, 5)).data == b""
+    assert board.since("j", "stdout", (0, 99)).offset == 99
+    assert board.since("j", "stderr", (0, 0)).data == b""
+    assert board.since("other", "stdout", (0, 7)).offset == 7
 
 
 def test_the_next_attempt_begins_anew():
@@ -62,7 +62,10 @@ def test_the_next_attempt_begins_anew():
     board.watch("j")
     board.add(attempt(1), "stdout", (0, b"old"))
     board.add(attempt(2), "stdout", (0, b"n"))
-    assert board.since("j", "stdout", 0).data == b"n"
+    assert board.since("j", "stdout", (0, 0)).data == b"n"
+    seen = board.since("j", "stdout", (1, 3))
+    assert (seen.data, seen.offset, seen.attempt) == (b"n", 0, 2)
+    assert board.since("j", "stdout", (2, 1)).data == b""
 
 
 def test_what_nobody_watches_is_neither_kept_nor_asked_for():
@@ -119,6 +122,8 @@ def test_output_is_followed_while_the_job_runs_and_read_after(live, in_backgroun
     waiting = in_background(lambda: admin.get(f"{log}?offset=3&wait=20"))
     assert worker.deliver(lease, stdout=b"out!").status == 200
     last = waiting()
+    assert last.body["attempt"] == 1
+    assert text(admin.get(f"{log}?offset=3&attempt=7")) == b"out!"  # of another attempt than was read
     assert (text(last), last.body["final"]) == (b"!", True)
     assert admin.get(f"{log}?offset=4&wait=20").body["final"] is True
     assert worker.post("/v1/worker/output", piece(lease, 3, b"late")).status == 409

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xwhep.client import credentials, platforms, show, text
+from xwhep.client import credentials, permissions, platforms, show, text
 from xwhep.client.connection import Server
 from xwhep.client.parser import Command, add_format
 from xwhep.client.transfer import proving, put_path, regular_file
@@ -85,9 +85,17 @@ def _list(args: Namespace) -> int:
         return 0
     short = show.short_ids([app.id for app in apps])
     show.print_table(
-        ("NAME", "ID", "RUNS ON", "SIZE", "OWNER", "REGISTERED"),
+        ("NAME", "ID", "RUNS ON", "SIZE", "OWNER", "MODE", "REGISTERED"),
         [
-            (app.name, short[app.id], _runs_on(app), _size(app), app.owner, text.moment(app.created_at))
+            (
+                app.name,
+                short[app.id],
+                _runs_on(app),
+                _size(app),
+                app.owner,
+                permissions.shown(app.mode, app.group),
+                text.moment(app.created_at),
+            )
             for app in sorted(apps, key=lambda app: app.name)
         ],
     )

@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from xwhep.client import credentials, show, text, uploads
+from xwhep.client import credentials, permissions, show, text, uploads
 from xwhep.client.connection import Server
 from xwhep.client.folder import Arrival, Folder, checked_parts
 from xwhep.client.lookup import find_datum
@@ -68,7 +68,7 @@ def _list(args: Namespace) -> int:
         return 0
     short = show.short_ids([datum.id for datum in data])
     show.print_table(
-        ("NAME", "ID", "SIZE", "SHA256", "OWNER", "REGISTERED"),
+        ("NAME", "ID", "SIZE", "SHA256", "OWNER", "MODE", "REGISTERED"),
         [
             (
                 datum.name,
@@ -76,6 +76,7 @@ def _list(args: Namespace) -> int:
                 text.size(datum.size),
                 datum.sha256[:12],
                 datum.owner,
+                permissions.shown(datum.mode, datum.group),
                 text.moment(datum.created_at),
             )
             for datum in sorted(data, key=lambda datum: datum.name)
@@ -84,6 +85,32 @@ def _list(args: Namespace) -> int:
     return 0
 
 
+def _configure_show(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME|ID")
+    add_format(parser)
+
+
+def _show(args: Namespace) -> int:
+    with Server(credentials.find()) as server:
+        datum = find_datum(server, args.name)
+    if args.format == "json":
+        show.print_json(datum)
+        return 0
+    show.print_facts(
+        [
+            ("name", datum.name),
+            ("id", datum.id),
+            ("size", f"{datum.size} bytes"),
+            ("sha256", datum.sha256),
+            ("owner", datum.owner),
+            ("mode", permissions.shown(datum.mode, datum.group)),
+            ("registered", text.moment(datum.created_at)),
+        ]
+    )
+    return 0
+
+
 PUT = Command(_configure_put, _put, "xw data put ./input.csv --name input")
 GET = Command(_configure_get, _get, "xw data get input -o ./copy.csv")
 LIST = Command(add_format, _list, "xw data list --format json")
+SHOW = Command(_configure_show, _show, "xw data show input")

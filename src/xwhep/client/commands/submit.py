@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from argparse import ArgumentParser, Namespace
 
-from xwhep.client import credentials, lookup, results, show, text, uploads, waiting
+import msgspec
+
+from xwhep.client import credentials, lookup, results, show, submission, text, waiting
+from xwhep.client.commands import job_options
 from xwhep.client.connection import Server
 from xwhep.client.parser import Command, add_format
-from xwhep.common.errors import ConnectionFailed, InvalidRequest, NotFound, UsageError
+from xwhep.client.uploads import JobFiles, is_local, references
+from xwhep.common.errors import UsageError
 from xwhep.common.wire import Job, JobSpec
-
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_FILE_HELP = "a path with a slash (./f) or @f is a local file, uploaded first; else a name or id on the server"
 
 
 def _configure(parser: ArgumentParser) -> None:
     parser.usage = "xw job submit APP [options] [-- ARG ...]"
-    parser.add_argument("app", metavar="APP", help="the app to run")
-    parser.add_argument("args", metavar="ARG", nargs="*", help="its arguments; after -- they may begin with a dash")
-    parser.add_argument(
-        "--stdin", metavar="FILE|DATUM", default="", help=f"the job's standard input: {_FILE_HELP}; - is ours"
-    )
-    parser.add_argument(
-        "--data",
-        metavar="FILE|DATUM",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="files for the job's folder, named alike",
-    )
-    parser.add_argument(
-        "--env", metavar="K=V", nargs="+", action="extend", default=[], help="environment variables of the job"
-    )
-    parser.add_argument("--label", metavar="L", default="", help="a word of yours, shown in lists")
+    job_options.add_all(parser)
     parser.add_argument("--wait", action="store_true", help="wait for the end; print the job's stdout and stderr")
     parser.add_argument("--output", "-o", metavar="DIR", help="with --wait: store stdout, stderr and files there")
     parser.add_argument("--force", action="store_true", help="with --output: replace files that are there")
@@ -44,9 +28,9 @@ def _configure(parser: ArgumentParser) -> None:
 def _run(args: Namespace) -> int:
     if args.output and not args.wait:
         raise UsageError("--output needs --wait", "or later: xw job results ID -o DIR")
-    environment = dict(_pair(word) for word in args.env)
+    typed = job_options.template(args)
     with Server(credentials.find()) as server:
-        job = _submit(server, args, environment)
+        job = submission.submit(server, resolved(server, typed))
         if not args.wait:
             _print_submitted(job, args.format)
             return 0
@@ -64,25 +48,12 @@ def _run(args: Namespace) -> int:
     return 0
 
 
-def _submit(server: Server, args: Namespace, environment: dict[str, str]) -> Job:
-    if any(map(uploads.is_local, [args.stdin, *args.data])):
-        lookup.check_app(server, args.app)
-    spec = JobSpec(
-        app=args.app,
-        args=[*args.args, *args.rest],
-        env=environment,
-        stdin=uploads.put_stdin_for_job(server, args.stdin) if args.stdin else "",
-        data=[uploads.put_for_job(server, one) for one in args.data],
-        label=args.label,
-    )
-    try:
-        return server.post("/v1/jobs", spec, Job)
-    except (NotFound, InvalidRequest) as refusal:
-        raise lookup.explain_refused_job(server, spec, refusal) from refusal
-    except ConnectionFailed as failure:
-        raise ConnectionFailed(
-            f"{failure}; the job may be registered or not", "xw job list shows it if it is"
-        ) from failure
+def resolved(server: Server, typed: JobSpec, files: JobFiles | None = None) -> JobSpec:
+    """`typed` with whole ids, and with its local files on the server; what is wrong shows before an upload begins."""
+    if any(map(is_local, references(typed))):
+        lookup.find_app(server, typed.app)  # before the effort of uploading for it
+    after = [lookup.find_job(server, one).id for one in typed.after]
+    return (files or JobFiles(server)).resolved(msgspec.structs.replace(typed, after=after))
 
 
 def _print_submitted(job: Job, form: str) -> None:
@@ -102,13 +73,10 @@ def _print_ended(server: Server, job: Job, args: Namespace) -> None:
         results.replay(server, job.result)
 
 
-def _pair(word: str) -> tuple[str, str]:
-    name, equals, value = word.partition("=")
-    if not equals or not _ENVIRONMENT_NAME.fullmatch(name):
-        raise UsageError(f"--env {name} is not NAME=VALUE", "xw job submit --help")
-    return name, value
-
-
 SUBMIT = Command(
-    _configure, _run, "xw job submit hello --data ./input.csv --env SEED=7 --wait -- --rounds 3", takes_rest=True
+    _configure,
+    _run,
+    "xw job submit hello --data ./input.csv --env SEED=7 --wait -- --rounds 3\n"
+    "  xw job submit render --cpus 4 --ram 2G --deadline +2h --data scene=./a.blend table.csv=my-table",
+    takes_rest=True,
 )

@@ -10,20 +10,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from xwhep.common.errors import InvalidRequest, XwhepError
-from xwhep.common.wire import App, CancelSpec, JobBatch, JobIds, JobSpec
+from xwhep.common.wire import MAX_BATCH, MAX_BATCH_BYTES, App, CancelSpec, JobBatch, JobIds, JobSpec
 from xwhep.server.auth import UserPrincipal
-from xwhep.server.checks import check_job, refuse
+from xwhep.server.checks import check_job, check_key, refuse
 from xwhep.server.grid import Grid
 from xwhep.server.http import answer, body_of, bytes_of, grid_of, parsed, user_of
 from xwhep.server.logs import log_event
 from xwhep.server.rights import Right, find_app, find_job
-from xwhep.server.routes.jobs import resolve
+from xwhep.server.routes.jobs import check_owner_group, resolve
 from xwhep.server.store.identity_records import Act
 from xwhep.server.store.records import Inputs, JobFilter, NewJob
 
-MAX_BATCH = 100_000
-MAX_BATCH_BYTES = 64 * 1024 * 1024
-MAX_REPLICAS_TOTAL = 100_000
 MAX_CANCEL = 10_000
 TURN = 500  # jobs looked up between two looks at other requests
 
@@ -33,7 +30,7 @@ async def submit_batch(request: Request) -> Response:
     body = await bytes_of(request, MAX_BATCH_BYTES)
     batch = await asyncio.to_thread(_checked, bytes(body))
     del body
-    looked_up = _LookUps(grid=grid, user=user)
+    looked_up = _LookUps(grid=grid, user=user, key=batch.key)
     jobs = []
     for number, spec in enumerate(batch.jobs):
         try:
@@ -51,13 +48,15 @@ def _checked(body: bytes) -> JobBatch:
     """In a thread: a hundred thousand jobs take a second."""
     batch = parsed(body, JobBatch)
     refuse(not 1 <= len(batch.jobs) <= MAX_BATCH, f"a batch has 1 to {MAX_BATCH} jobs")
+    check_key(batch.key)
     for number, spec in enumerate(batch.jobs):
         try:
             check_job(spec)
+            refuse(bool(spec.key), "a job of a batch has no key of its own")
         except XwhepError as error:
             raise _numbered(error, number) from error
     replicas = sum(spec.replicas for spec in batch.jobs if spec.replicas > 1)
-    refuse(replicas > MAX_REPLICAS_TOTAL, f"a batch has at most {MAX_REPLICAS_TOTAL} replicas")
+    refuse(replicas > MAX_BATCH, f"a batch has at most {MAX_BATCH} replicas")
     return batch
 
 
@@ -72,16 +71,19 @@ class _LookUps:
 
     grid: Grid
     user: UserPrincipal
+    key: str
     apps: dict[str, App] = field(default_factory=dict)
     inputs: dict[tuple[str, ...], Inputs] = field(default_factory=dict)
 
     async def new_job(self, spec: JobSpec) -> NewJob:
+        check_owner_group(self.user, spec)
         if spec.app not in self.apps:
             self.apps[spec.app] = await find_app(self.grid, self.user, spec.app, Right.EXECUTE)
-        key = (spec.stdin, *spec.data)
-        if key not in self.inputs:
-            self.inputs[key] = await resolve(self.grid, self.user, spec)
-        return NewJob(owner=self.user.login, app_id=self.apps[spec.app].id, spec=spec, inputs=self.inputs[key])
+        names = (spec.stdin, *spec.data, "", *(word for pair in spec.files.items() for word in pair))
+        if names not in self.inputs:
+            self.inputs[names] = await resolve(self.grid, self.user, spec)
+        app_id, inputs = self.apps[spec.app].id, self.inputs[names]
+        return NewJob(owner=self.user.login, app_id=app_id, spec=spec, inputs=inputs, key=self.key)
 
 
 async def cancel_batch(request: Request) -> Response:

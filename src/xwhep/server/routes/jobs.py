@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from xwhep.common.errors import InvalidRequest
+from xwhep.common.errors import InvalidRequest, NotAllowed
 from xwhep.common.wire import FINAL_STATES, Datum, Job, JobSpec, JobState, LeasedDatum
 from xwhep.server.auth import UserPrincipal
 from xwhep.server.checks import check_job, refuse, seconds, whole_number
@@ -28,22 +28,31 @@ async def submit(request: Request) -> Response:
     spec = await body_of(request, JobSpec)
     check_job(spec)
     app = await find_app(grid, user, spec.app, Right.EXECUTE)
+    check_owner_group(user, spec)
     inputs = await resolve(grid, user, spec)
-    job = await grid.store.jobs.submit(NewJob(owner=user.login, app_id=app.id, spec=spec, inputs=inputs))
+    new = NewJob(owner=user.login, app_id=app.id, spec=spec, inputs=inputs, key=spec.key)
+    job = await grid.store.jobs.submit(new)
     log_event("job submitted", job=job.id, app=app.name, user=user.login)
     return answer(job)
+
+
+def check_owner_group(user: UserPrincipal, spec: JobSpec) -> None:
+    """Raises: NotAllowed: the job is to belong to a group that its owner is not in."""
+    if spec.owner_group and not user.is_admin and spec.owner_group not in user.groups:
+        raise NotAllowed(f"you are not in a group {spec.owner_group}", "choose a group of yours")
 
 
 async def resolve(grid: Grid, user: UserPrincipal, spec: JobSpec) -> Inputs:
     stdin = _leased(await find_datum(grid, user, spec.stdin)) if spec.stdin else None
     data = [_leased(await find_datum(grid, user, name)) for name in spec.data]
+    data += [_leased(await find_datum(grid, user, name), path) for path, name in spec.files.items()]
     names = [datum.name for datum in data]
     refuse(len(set(names)) < len(names), "two data of the job have the same name")
     return Inputs(stdin=stdin, data=data)
 
 
-def _leased(datum: Datum) -> LeasedDatum:
-    return LeasedDatum(name=datum.name, sha256=datum.sha256, size=datum.size)
+def _leased(datum: Datum, path: str = "") -> LeasedDatum:
+    return LeasedDatum(name=path or datum.name, sha256=datum.sha256, size=datum.size)
 
 
 async def list_jobs(request: Request) -> Response:

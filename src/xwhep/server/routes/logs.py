@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from xwhep.common.errors import Conflict
-from xwhep.common.wire import FINAL_STATES, Ack, Job, JobResult, Output, OutputPiece
-from xwhep.server.checks import check_attempt, refuse, seconds, whole_number
+from xwhep.common.wire import FINAL_STATES, Ack, Job, Output, OutputPiece, ResultFile
+from xwhep.server.checks import MAX_ATTEMPT, check_attempt, refuse, seconds, whole_number
 from xwhep.server.grid import Grid
 from xwhep.server.http import MAX_WAIT_S, answer, bytes_of, grid_of, parsed, user_of, wait_for, worker_of
 from xwhep.server.outputs import KEPT_BYTES, STREAMS
@@ -44,12 +45,13 @@ async def show_log(request: Request) -> Response:
     stream = query.get("stream", "stdout")
     refuse(stream not in STREAMS, "a stream is stdout or stderr")
     offset = whole_number(query.get("offset", "0"), "offset", MAX_OFFSET)
+    attempt = whole_number(query.get("attempt", "0"), "attempt", MAX_ATTEMPT)
     until = asyncio.get_running_loop().time() + seconds(query.get("wait", "0"), "wait", MAX_WAIT_S)
     with grid.watchers.watching(job_id) as changed:
         while True:
             changed.clear()
             job = await find_job(grid, await user_of(request), job_id)
-            piece = await _piece(grid, job, stream, offset)
+            piece = await _piece(grid, job, stream, (attempt, offset))
             left_s = until - asyncio.get_running_loop().time()
             if piece.data or piece.final or grid.stopping.is_set() or left_s <= 0:
                 return answer(piece)
@@ -58,18 +60,22 @@ async def show_log(request: Request) -> Response:
                 return answer(piece)
 
 
-async def _piece(grid: Grid, job: Job, stream: str, offset: int) -> OutputPiece:
+async def _piece(grid: Grid, job: Job, stream: str, place: tuple[int, int]) -> OutputPiece:
+    """`place` is (attempt, offset): what was read of another attempt is not what this one wrote."""
+    attempt, offset = place
     if job.state not in FINAL_STATES:
         grid.outputs.watch(job.id)
-        return grid.outputs.since(job.id, stream, offset)
+        return grid.outputs.since(job.id, stream, place)
+    if attempt not in (0, job.attempt):
+        offset = 0
     if job.result is None:
-        return OutputPiece(offset=offset, data=b"", final=True)
-    return await asyncio.to_thread(_of_result, grid, job.result, (stream, offset))
+        return OutputPiece(offset=offset, data=b"", final=True, attempt=job.attempt)
+    file = job.result.stdout if stream == "stdout" else job.result.stderr
+    piece = await asyncio.to_thread(_of_file, grid, file, offset)
+    return msgspec.structs.replace(piece, attempt=job.attempt)
 
 
-def _of_result(grid: Grid, result: JobResult, place: tuple[str, int]) -> OutputPiece:
-    stream, offset = place
-    file = result.stdout if stream == "stdout" else result.stderr
+def _of_file(grid: Grid, file: ResultFile, offset: int) -> OutputPiece:
     path, size = grid.blobs.open_path(file.sha256)
     data = _part(path, offset)
     return OutputPiece(offset=offset, data=data, final=offset + len(data) >= size)

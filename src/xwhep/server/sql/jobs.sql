@@ -22,9 +22,13 @@ WHERE (j.id = :id OR j.family = :id) AND j.state IN ('waiting', 'pending', 'runn
 -- A newly submitted job, or a replica of one.
 INSERT INTO jobs (id, owner, app_id, spec, inputs, state, revision, attempt, losses, worker_id, worker_name,
                   lease_until, created_at, started_at, ended_at, result, reason, kind, priority, deadline_at,
-                  open_after, label, job_group, session, family, replica)
+                  open_after, label, job_group, session, family, replica, mode, owner_group, submit_key)
 VALUES (:id, :owner, :app_id, :spec, :inputs, :state, 1, 0, 0, '', '', 0, :now, 0, 0, '', '', :kind, :priority,
-        :deadline_at, :open_after, :label, :job_group, :session, :family, :replica);
+        :deadline_at, :open_after, :label, :job_group, :session, :family, :replica, :mode, :owner_group, :submit_key);
+
+-- name: job_ids_of_key
+-- The jobs that an owner's submission with a key made, in its order.
+SELECT id FROM jobs WHERE owner = :owner AND submit_key = :key AND submit_key <> '' ORDER BY seq;
 
 -- name: job_blob_note
 -- A job names a blob.
@@ -70,6 +74,16 @@ WHERE job_group = :name AND job_group <> '' AND (:owner = '' OR owner = :owner) 
 SELECT id FROM jobs
 WHERE session = :name AND session <> '' AND (:owner = '' OR owner = :owner) AND family = ''
   AND state IN ('waiting', 'pending', 'running', 'lost') ORDER BY seq;
+
+-- name: job_count_group
+-- How many jobs of an owner ('' for all) in a group are in each state.
+SELECT state, count(*) AS jobs FROM jobs
+WHERE job_group = :name AND job_group <> '' AND (:owner = '' OR owner = :owner) AND family = '' GROUP BY state;
+
+-- name: job_count_session
+-- The same for a session.
+SELECT state, count(*) AS jobs FROM jobs
+WHERE session = :name AND session <> '' AND (:owner = '' OR owner = :owner) AND family = '' GROUP BY state;
 
 -- name: job_next
 -- The pending job of the given kinds (a JSON list) that comes first and that this worker may take now.

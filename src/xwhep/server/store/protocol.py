@@ -87,10 +87,10 @@ class Assets(Protocol):
 
 class Jobs(Protocol):
     async def submit(self, new: NewJob) -> Job:
-        """Raises: NotFound, InvalidRequest: what it comes after."""
+        """The new job, or the one that its key made before. Raises: NotFound, InvalidRequest: what it comes after."""
 
     async def submit_many(self, jobs: Sequence[NewJob]) -> list[str]:
-        """All of them or none; ids in the order given. Raises: as `submit`."""
+        """All of them or none; ids in the order given. They share one key, or have none. Raises: as `submit`."""
 
     async def job(self, job_id: str) -> Job | None: ...
 
@@ -99,6 +99,9 @@ class Jobs(Protocol):
 
     async def open_ids(self, wanted: JobFilter) -> list[str]:
         """Of the jobs of an owner in a group or session, those that have not ended."""
+
+    async def count(self, wanted: JobFilter) -> dict[str, int]:
+        """How many jobs of an owner in a group or session are in each state."""
 
     async def cancel(self, job_id: str) -> Job:
         """Raises: NotFound; Conflict: it has ended."""

@@ -69,6 +69,7 @@ class NewJob:
     app_id: str
     spec: JobSpec
     inputs: Inputs
+    key: str = ""  # of the submission: the same for all jobs of a batch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,6 +92,12 @@ class SqliteJobs:
         name = wanted.group or wanted.session
         return await self._db.scan(lambda tx: [row["id"] for row in tx.all(query, name=name, owner=wanted.owner)])
 
+    async def count(self, wanted: JobFilter) -> dict[str, int]:
+        query = "job_count_group" if wanted.group else "job_count_session"
+        name = wanted.group or wanted.session
+        rows = await self._db.scan(lambda tx: tx.all(query, name=name, owner=wanted.owner))
+        return {row["state"]: row["jobs"] for row in rows}
+
     async def cancel(self, job_id: str) -> Job:
         return await self._db.write(lambda tx: cancel(tx, job_id))
 

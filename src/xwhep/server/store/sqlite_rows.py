@@ -30,9 +30,10 @@ _QUERY_TO = {
 
 
 def job_of(row: sqlite3.Row) -> Job:
-    spec = spec_decoder.decode(row["spec"])
+    spec = msgspec.structs.asdict(spec_decoder.decode(row["spec"]))
+    spec.update(mode=row["mode"], owner_group=row["owner_group"], key=row["submit_key"])  # these may change
     return Job(
-        **msgspec.structs.asdict(spec),
+        **spec,
         id=row["id"],
         owner=row["owner"],
         state=JobState(row["state"]),
@@ -44,8 +45,6 @@ def job_of(row: sqlite3.Row) -> Job:
         ended_at=row["ended_at"],
         result=result_decoder.decode(row["result"]) if row["result"] else None,
         reason=row["reason"],
-        mode=row["mode"],
-        owner_group=row["owner_group"],
         waits=_waits(row),
         not_before=row["not_before"],
     )

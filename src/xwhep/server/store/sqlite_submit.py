@@ -39,7 +39,13 @@ class _Rows:
 
 
 def submit(tx: Tx, jobs: Sequence[NewJob]) -> list[str]:
-    """Ids, in the order of `jobs`. Raises: NotFound, InvalidRequest: what a job comes after; then none is made."""
+    """Ids, in the order of `jobs`: new ones, or those that the first submission with their key made.
+
+    Raises:
+        NotFound, InvalidRequest: what a job comes after; then none is made.
+    """
+    if known := _submitted(tx, jobs):
+        return known
     rows, ids = _Rows(), [secrets.token_hex(8) for _ in jobs]
     replicated = []
     for number, new in enumerate(jobs):
@@ -53,6 +59,12 @@ def submit(tx: Tx, jobs: Sequence[NewJob]) -> list[str]:
         assert row is not None  # noqa: S101 - written above
         spawn(tx, row, range(1, row_replicas(row) + 1))
     return ids
+
+
+def _submitted(tx: Tx, jobs: Sequence[NewJob]) -> list[str]:
+    if not jobs or not jobs[0].key:
+        return []
+    return [row["id"] for row in tx.all("job_ids_of_key", owner=jobs[0].owner, key=jobs[0].key)]
 
 
 def row_replicas(row: sqlite3.Row) -> int:
@@ -109,6 +121,9 @@ def _add(rows: _Rows, now: float, job: tuple[str, NewJob, list[str]]) -> None:
             "session": spec.session,
             "family": "",
             "replica": 0,
+            "mode": spec.mode,
+            "owner_group": spec.owner_group,
+            "submit_key": new.key,
         }
     )
     for datum in [*([new.inputs.stdin] if new.inputs.stdin else []), *new.inputs.data]:
@@ -126,7 +141,9 @@ def _kind(rows: _Rows, kind: Kind) -> str:
 def spawn(tx: Tx, parent: sqlite3.Row, numbers: range) -> None:
     """Make the replicas of a job that may run now. None goes to whoever runs another."""
     spec, inputs = spec_decoder.decode(parent["spec"]), inputs_decoder.decode(parent["inputs"])
-    single = msgspec.structs.replace(spec, replicas=1, quorum=0, after=[], deadline_at=0.0, group="", session="")
+    single = msgspec.structs.replace(
+        spec, replicas=1, quorum=0, after=[], deadline_at=0.0, group="", session="", key=""
+    )
     new = NewJob(owner=parent["owner"], app_id=parent["app_id"], spec=single, inputs=inputs)
     parties = [row["party"] for row in tx.all("job_family_parties", family=parent["id"])]
     for number in numbers:
