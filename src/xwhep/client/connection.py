@@ -28,6 +28,7 @@ from xwhep.common.version import VERSION
 from xwhep.common.wire import ErrorBody
 
 REPLY_TIMEOUT_S = 60.0
+MANY_TIMEOUT_S = 600.0  # for what is about a hundred thousand jobs
 JSON_LIMIT_BYTES = 256 * 1024 * 1024
 ERROR_LIMIT_BYTES = 64 * 1024
 # Servers close quiet connections (uvicorn after 5 s). A request that must not be sent twice never meets such a close.
@@ -85,25 +86,24 @@ class Server:
         """GET a JSON answer and read it as `kind` (`list[App]` too)."""
         return self._read_json(self.send(Request("GET", path, timeout_s=timeout_s)), kind)
 
-    def post(self, path: str, body: msgspec.Struct | None, kind: type[T]) -> T:
+    def post(self, path: str, body: msgspec.Struct | None, kind: type[T], timeout_s: float = REPLY_TIMEOUT_S) -> T:
         """POST a message. It is never sent twice, since the server may have acted on the first."""
         content = b"" if body is None else msgspec.json.encode(body)
         return self._read_json(
-            self.send(Request("POST", path, content, {"Content-Type": "application/json"})),
+            self.send(Request("POST", path, content, {"Content-Type": "application/json"}, timeout_s)),
             kind,
         )
 
     def post_again(self, path: str, body: msgspec.Struct, kind: type[T], timeout_s: float = REPLY_TIMEOUT_S) -> T:
         """`post` of a message with a key, by which the server knows it again: a lost connection is tried anew."""
-        request = Request("POST", path, msgspec.json.encode(body), {"Content-Type": "application/json"}, timeout_s)
         pause = FIRST_PAUSE_S
         for _ in range(ATTEMPTS - 1):
             try:
-                return self._read_json(self.send(request), kind)
+                return self.post(path, body, kind, timeout_s)
             except ConnectionFailed:
                 time.sleep(pause)
                 pause *= 2
-        return self._read_json(self.send(request), kind)
+        return self.post(path, body, kind, timeout_s)
 
     def delete(self, path: str) -> None:
         self.send(Request("DELETE", path)).read()

@@ -11,12 +11,11 @@ from pathlib import Path
 import msgspec
 
 from xwhep.client import lookup
-from xwhep.client.connection import Server
+from xwhep.client.connection import MANY_TIMEOUT_S, Server
 from xwhep.client.uploads import STDIN_MARK, JobFiles, is_local, local_file, references
 from xwhep.common.errors import ConnectionFailed, InvalidRequest, NotFound, UsageError, XwhepError
 from xwhep.common.wire import MAX_BATCH, MAX_BATCH_BYTES, Job, JobBatch, JobIds, JobSpec
 
-BATCH_TIMEOUT_S = 600.0
 _NUMBERED = re.compile(r"job (\d+) of the batch: (.*)", re.DOTALL)
 
 
@@ -45,7 +44,7 @@ def submit_all(server: Server, specs: Sequence[JobSpec], places: Sequence[str]) 
     batch = JobBatch(jobs=list(specs), key=_new_key())
     check_size(batch)
     try:
-        return server.post_again("/v1/jobs/bulk", batch, JobIds, BATCH_TIMEOUT_S).ids
+        return server.post_again("/v1/jobs/bulk", batch, JobIds, MANY_TIMEOUT_S).ids
     except (NotFound, InvalidRequest, UsageError) as refusal:
         raise _placed(server, refusal, specs, places) from refusal
     except ConnectionFailed as failure:

@@ -21,6 +21,11 @@ def size(count: float) -> str:
     return f"{count:.1f} {unit}"
 
 
+def jobs(count: int) -> str:
+    """`1 job`, `3 jobs`."""
+    return f"{count} job" if count == 1 else f"{count} jobs"
+
+
 def moment(seconds: float) -> str:
     """UTC seconds since 1970 as `2026-11-23 22:46:37Z`; `-` for 0 and for what no calendar holds."""
     if seconds <= 0:

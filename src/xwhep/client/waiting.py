@@ -19,6 +19,7 @@ POLL_GRACE_S = 15.0
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
 AWAY_LIMIT_S = 600.0
+TELL_EVERY_S = 1.0  # how often it is said how many jobs have ended
 HASTY_S = 0.05  # an answer without news that came sooner is followed by a pause
 
 T = TypeVar("T")
@@ -61,6 +62,8 @@ def wait_for_all(
 ) -> JobSummary:
     """How the jobs of a group or session ended, once all have: one request for all of them, that waits for news.
 
+    `on_change` is told at most once a second, and at the end.
+
     Raises:
         NotFound: there are none.
         TimedOut, ConnectionFailed: as `wait_for`.
@@ -70,16 +73,18 @@ def wait_for_all(
     if not summary.counts:
         raise NotFound(f"you have no jobs of {wanted.words}", "xw job list")
     on_change(summary)
+    told_at = time.monotonic()
     while still_open(summary):
         if time.monotonic() >= deadline:
-            raise TimedOut(f"{still_open(summary)} jobs have not ended", again)
+            raise TimedOut(f"{text.jobs(still_open(summary))} of {wanted.words} have not ended", again)
         asked_at = time.monotonic()
-        errand = Errand(f"{still_open(summary)} jobs had not ended", again, deadline)
+        errand = Errand(f"{text.jobs(still_open(summary))} of {wanted.words} had not ended", again, deadline)
         news = patiently(server, f"{path}&seen={summary.version}", JobSummary, errand)
-        if news.version != summary.version:
-            on_change(news)
-        else:
+        if news.version == summary.version:
             slow_down(asked_at)
+        elif not still_open(news) or time.monotonic() - told_at >= TELL_EVERY_S:
+            on_change(news)
+            told_at = time.monotonic()
         summary = news
     return summary
 
@@ -162,18 +167,13 @@ def raise_unless_completed(jobs: list[Job]) -> None:
 
 def raise_unless_all_completed(server: Server, wanted: Wanted, summary: JobSummary) -> None:
     """The same for a group or session, naming one of its jobs."""
-    for state in (JobState.FAILED, JobState.CANCELLED):
+    for state, became in ((JobState.FAILED, "failed"), (JobState.CANCELLED, "cancelled")):
         if count := summary.counts.get(state.value):
-            found = list_jobs(server, wanted._replace(state=state.value), 1)
+            bad = wanted._replace(state=state.value)
+            found = list_jobs(server, bad, 1)
             first = f"; job {found[0].id} {ending(found[0])}" if found else ""
-            again = wanted._replace(state=state.value).words
-            raise JobFailed(
-                f"{count} jobs of {sum(summary.counts.values())} {_were(state)}{first}", f"xw job list {again}"
-            )
-
-
-def _were(state: JobState) -> str:
-    return "were cancelled" if state is JobState.CANCELLED else "failed"
+            message = f"{text.jobs(count)} of {sum(summary.counts.values())} {became}{first}"
+            raise JobFailed(message, f"xw job list {bad.words}")
 
 
 def ending(job: Job) -> str:

@@ -189,8 +189,8 @@ def test_a_sweep_is_one_submission_whose_jobs_share_a_group(me, live, app):
     group = ok(me(*words))
     jobs = asked(me("job", "list", "--group", group, "--format", "json"))[::-1]
     assert [(job["args"], job["label"]) for job in jobs] == [
-        (["--name=ann"], f"{group}-1"),
-        (["--name=bob"], f"{group}-2"),
+        (["--name=ann"], "row-1"),
+        (["--name=bob"], "row-2"),
     ]
     worker = live.worker("w", shared=[app])
     for _ in jobs:
@@ -202,7 +202,9 @@ def test_a_sweep_is_one_submission_whose_jobs_share_a_group(me, live, app):
     texts = {(me.folder / "out" / job["id"][:8] / "stdout").read_text() for job in jobs}
     assert texts == {"input of ann1", "input of bob2"}
     assert ok(me("job", "results", "--group", group, "-o", "out")).count("completed") == 2  # they are there already
-    assert asked(me("job", "list", "--label", f"{group}-2", "--format", "json"))[0]["args"] == ["--name=bob"]
+    assert asked(me("job", "list", "--group", group, "--label", "row-2", "--format", "json"))[0]["args"] == [
+        "--name=bob"
+    ]
 
 
 def test_a_sweep_with_a_mistake_submits_and_uploads_nothing(me, app):
@@ -229,15 +231,15 @@ def test_a_sweep_with_a_mistake_submits_and_uploads_nothing(me, app):
 def test_a_sweep_waits_for_thousands_with_few_requests(me, live, app):
     (me.folder / "rows.csv").write_text("n\n" + "".join(f"{number}\n" for number in range(300)))
     process = me.start("job", "sweep", app, "--csv", "rows.csv", "--wait", "--format", "json", "--", "{n}")
-    worker = live.worker("w", shared=[app])
+    worker, began = live.worker("w", shared=[app]), time.monotonic()
     for number in range(300):
         lease = worker.take()
         worker.finish(lease, exit_code=int(number == 150))
     out, err = process.communicate(timeout=30)
     assert process.returncode == JobFailed.exit_code
     assert json.loads(out) == {"completed": 299, "failed": 1}
-    assert "1 jobs of 300 failed; job" in err.decode()
-    assert len(err.decode().splitlines()) < 60  # news come together
+    assert "1 job of 300 failed; job" in err.decode()
+    assert len(err.decode().splitlines()) < 10 + (time.monotonic() - began)  # news come together
 
 
 def test_a_batch_is_submitted_with_its_order_kept(me, live, app):
@@ -278,7 +280,7 @@ def test_a_group_is_waited_for_stopped_and_told_apart(me, app):
     assert ok(me("job", "cancel", "--group", app)).splitlines() == [f"{one} cancelled" for one in ids]
     done = me("job", "wait", "--session", "night")
     assert done.code == JobFailed.exit_code
-    assert "3 jobs of 3 were cancelled" in done.err
+    assert "3 jobs of 3 cancelled; job" in done.err
     assert me("job", "results", "--group", app, "-o", "out").code == JobFailed.exit_code
     for command in ("wait", "results"):
         assert me("job", command, "--group", "nobody's").code == NotFound.exit_code

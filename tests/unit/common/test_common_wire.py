@@ -24,6 +24,7 @@ SAMPLES = {
     bool | None: True,
     list[str]: ["a"],
     dict[str, str]: {"a": "b"},
+    dict[str, int]: {"a": 1},
 }
 
 

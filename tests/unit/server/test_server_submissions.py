@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from xwhep.common.wire import JobSpec, JobState
+from xwhep.server.routes.summaries import PAUSE_S
 from xwhep.server.store.records import Inputs, JobFilter, NewJob
 from xwhep.server.store.sqlite_database import connect
 
@@ -150,3 +151,23 @@ def test_a_summary_waits_for_news_and_tells_its_own_jobs_only(live, in_backgroun
 def test_a_summary_is_of_one_thing(live, query):
     assert live.admin().get(f"/v1/jobs/summary?{query}").status == 422
     assert live.api().get(f"/v1/jobs/summary?{query}").status == 401
+
+
+def test_who_comes_back_for_news_is_not_answered_for_every_job(live, in_background):
+    admin = live.admin()
+    admin.register_app()
+    ids = admin.post("/v1/jobs/bulk", {"jobs": [{"app": "tool", "group": "g"}] * 60}).body["ids"]
+    again = live.api(admin.token)
+
+    def look_on():
+        seen, answers, began = "", 0, time.monotonic()
+        while seen != "cancelled60":
+            seen = again.get(f"/v1/jobs/summary?group=g&seen={seen}&wait=20").body["version"]
+            answers += 1
+        return answers, time.monotonic() - began
+
+    looking = in_background(look_on)
+    for one in ids:
+        assert admin.post(f"/v1/jobs/{one}/cancel").status == 200
+    answers, took_s = looking()
+    assert answers <= 2 + took_s / PAUSE_S

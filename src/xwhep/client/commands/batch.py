@@ -13,6 +13,7 @@ import msgspec
 
 from xwhep.client import credentials, show, submission, text, waiting
 from xwhep.client.connection import Server
+from xwhep.client.listing import Wanted
 from xwhep.client.parser import Command, add_format
 from xwhep.client.uploads import STDIN_MARK, references
 from xwhep.common.errors import UsageError
@@ -42,9 +43,9 @@ def _run(args: Namespace) -> int:
     submission.check_size(JobBatch(jobs=specs))
     with Server(credentials.find()) as server:
         ids = submission.submit_all(server, submission.resolve_all(server, specs, places), places)
-    waiting.note(
-        f"{len(ids)} jobs submitted; to wait for those without a group of their own: xw job wait --group {group}"
-    )
+    mine = sum(spec.group == group for spec in specs)
+    to_wait = f"; to wait for {text.jobs(mine)}: xw job wait {Wanted(group=group).words}" if mine else ""
+    waiting.note(f"{text.jobs(len(ids))} submitted{to_wait}")
     if args.format == "json":
         show.print_json({"group": group, "ids": ids})
     else:

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 from xwhep.client import credentials, permissions, show, text
 from xwhep.client.commands.selection import add_ids, add_selection, add_shared, shared
-from xwhep.client.connection import Server, in_path
+from xwhep.client.connection import MANY_TIMEOUT_S, Server, in_path
 from xwhep.client.listing import Wanted, list_jobs
 from xwhep.client.lookup import find_job
 from xwhep.client.parser import Command, add_format
@@ -171,7 +171,7 @@ def _cancel(args: Namespace) -> int:
     with Server(credentials.find()) as server:
         if together:
             spec = CancelSpec(group=together.group, session=together.session)
-            for job_id in server.post("/v1/jobs/cancel", spec, JobIds).ids:
+            for job_id in server.post("/v1/jobs/cancel", spec, JobIds, MANY_TIMEOUT_S).ids:
                 show.line(text.clean(f"{job_id} cancelled"))
         for one in args.ids:
             job = find_job(server, one)

@@ -42,7 +42,7 @@ def _run(args: Namespace) -> int:
     group = args.group or submission.fresh_group("sweep")
     places = [f"line {row.line} of {args.csv}" for row in rows]
     specs = [
-        sweeps.filled(msgspec.structs.replace(typed, group=group, label=typed.label or f"{group}-{number}"), row, place)
+        sweeps.filled(msgspec.structs.replace(typed, group=group, label=typed.label or f"row-{number}"), row, place)
         for number, (row, place) in enumerate(zip(rows, places, strict=True), 1)
     ]
     _check(specs, args)
@@ -53,7 +53,7 @@ def _run(args: Namespace) -> int:
         after = [find_job(server, one).id for one in typed.after]
         specs = [msgspec.structs.replace(spec, after=after) for spec in specs]
         ids = submission.submit_all(server, submission.resolve_all(server, specs, places), places)
-        waiting.note(f"{len(ids)} jobs submitted; to stop them: xw job cancel --group {group}")
+        waiting.note(f"{text.jobs(len(ids))} submitted; to stop them: xw job cancel {Wanted(group=group).words}")
         _print_submitted(group, ids, args)
         return wait_together(server, Wanted(group=group), args.format) if args.wait else 0
 
@@ -95,7 +95,7 @@ def _print_jobs(specs: list[JobSpec], rows: list[sweeps.Row], form: str) -> None
 def _print_submitted(group: str, ids: list[str], args: Namespace) -> None:
     """With --wait the one value on standard output is how the jobs ended."""
     if args.wait:
-        waiting.note(f"their group: {group}; later: xw job results --group {group} -o DIR")
+        waiting.note(f"to fetch the results: xw job results {Wanted(group=group).words} -o DIR")
     elif args.format == "json":
         show.print_json({"group": group, "ids": ids})
     else:

@@ -25,19 +25,21 @@ async def summary(request: Request) -> Response:
     wanted = _wanted(user, query.get("group", ""), query.get("session", ""))
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds(query.get("wait", "0"), "wait", MAX_WAIT_S)
+    # Who has seen something comes for the next news: without a pause that would be a count for every job that ends.
+    pause_s = PAUSE_S if query.get("seen") else 0.0
     with grid.watchers.watching_all() as changed:
         while True:
+            await asyncio.sleep(min(pause_s, max(0.0, until - loop.time())))
             changed.clear()
             began = loop.time()
             found = await _count(grid, wanted)
-            cost_s = loop.time() - began
+            pause_s = PAUSE_S + SHARE * (loop.time() - began)
             if found.version != query.get("seen", "") or _all_ended(found) or grid.stopping.is_set():
                 return answer(found)
             if not await wait_for(changed, request, until - loop.time()):
                 return answer(found)
             user = await user_of(request)  # rights may have changed meanwhile
             wanted = _wanted(user, wanted.group, wanted.session)
-            await asyncio.sleep(min(PAUSE_S + SHARE * cost_s, max(0.0, until - loop.time())))
 
 
 def _wanted(user: UserPrincipal, group: str, session: str) -> JobFilter:
