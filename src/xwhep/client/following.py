@@ -46,7 +46,7 @@ class Log:
     def so_far(self) -> None:
         """What there is now: all of an ended job, of a running one what its worker sends when it is asked."""
         if self._job.state not in (*FINAL_STATES, JobState.RUNNING):
-            waiting.note(f"job {self._job.id} is {self._job.state}: it has written nothing yet")
+            waiting.note(f"job {self._job.id} is {self._job.state}: nothing of it runs now")
             return
         wait_s, ends = FIRST_PIECE_S, time.monotonic() + FIRST_PIECE_S
         while True:

@@ -13,7 +13,7 @@ import msgspec
 from xwhep.client import lookup
 from xwhep.client.connection import MANY_TIMEOUT_S, Server
 from xwhep.client.uploads import STDIN_MARK, JobFiles, is_local, local_file, references
-from xwhep.common.errors import ConnectionFailed, InvalidRequest, NotFound, UsageError, XwhepError
+from xwhep.common.errors import ConnectionFailed, InvalidRequest, NotAllowed, NotFound, UsageError, XwhepError
 from xwhep.common.wire import MAX_BATCH, MAX_BATCH_BYTES, Job, JobBatch, JobIds, JobSpec
 
 _NUMBERED = re.compile(r"job (\d+) of the batch: (.*)", re.DOTALL)
@@ -45,7 +45,7 @@ def submit_all(server: Server, specs: Sequence[JobSpec], places: Sequence[str]) 
     check_size(batch)
     try:
         return server.post_again("/v1/jobs/bulk", batch, JobIds, MANY_TIMEOUT_S).ids
-    except (NotFound, InvalidRequest, UsageError) as refusal:
+    except (NotFound, InvalidRequest, NotAllowed) as refusal:
         raise _placed(server, refusal, specs, places) from refusal
     except ConnectionFailed as failure:
         raise _unknown_outcome(failure, "the jobs") from failure
