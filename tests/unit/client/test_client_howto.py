@@ -1,4 +1,4 @@
-"""docs/howto/administer.md, typed line by line at a real server."""
+"""docs/howto/administer.md, typed line by line at a real server; and the words of docs/howto/jobs.md."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ import pytest
 from live_server import LiveServer
 from xwhep.client.catalogue import CATALOGUE
 from xwhep.client.main import main
+from xwhep.client.parser import parse
 from xwhep.common import trust
 from xwhep.common.join import JoinLine
 
-PAGE = Path(__file__).parents[3] / "docs" / "howto" / "administer.md"
-LINES = [
-    line
-    for block in re.findall(r"^```\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    for line in block.splitlines()
-]
+HOWTO = Path(__file__).parents[3] / "docs" / "howto"
+PAGE = HOWTO / "administer.md"
+
+
+def typed_lines(page):
+    blocks = re.findall(r"^```\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+LINES = typed_lines(PAGE)
+JOB_LINES = [found[0] for line in typed_lines(HOWTO / "jobs.md") if (found := re.search(r"\bxw [^)]*", line))]
 
 
 @pytest.fixture
@@ -71,3 +77,14 @@ def test_the_page_names_every_command_of_administrators():
     text = PAGE.read_text("utf-8")
     admins = [entry.words for entry in CATALOGUE if entry.words.startswith("admin ")]
     assert [words for words in admins if f"xw {words}" not in text] == []
+
+
+@pytest.mark.parametrize("line", JOB_LINES)
+def test_the_page_about_jobs_has_words_that_xw_takes(line):
+    assert parse(shlex.split(line)[1:]).run
+
+
+def test_the_page_about_jobs_names_every_command_for_many_of_them():
+    named = {" ".join(line.split()[1:3]) for line in JOB_LINES}
+    jobs = {entry.words for entry in CATALOGUE if entry.words.startswith("job ")}
+    assert jobs - named == {"job rm"}

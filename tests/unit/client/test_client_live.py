@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import signal
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from live_grid import LiveGrid
+from live_server import Api, LiveServer
 from xwhep.common.errors import (
     Conflict,
     InvalidRequest,
@@ -26,19 +26,62 @@ from xwhep.common.errors import (
 SHM = Path("/dev/shm")
 
 
+class Hand:
+    """A worker with an asset, that does what the test says."""
+
+    def __init__(self, api: Api, asset: str) -> None:
+        self._api, self._asset = api, asset
+
+    def ask(self, wait_s=0.0):
+        return self._api.ask(wait_s, shared=[self._asset])
+
+    def take(self):
+        reply = self.ask(10.0)
+        assert reply.status == 200, "there was no job for this worker"
+        return reply.body
+
+    def await_reader(self, lease):
+        """Until somebody follows the job."""
+        mine, end = {"job_id": lease["job_id"], "attempt": lease["attempt"]}, time.monotonic() + 15
+        while mine not in self._api.post("/v1/worker/heartbeat", {"running": [mine]}).body.get("watched", []):
+            assert time.monotonic() < end, "nobody follows the job"
+
+    def write(self, lease, offset, data):
+        place = {"job_id": lease["job_id"], "attempt": lease["attempt"], "stream": "stdout", "offset": offset}
+        reply = self._api.post("/v1/worker/output", {**place, "data": base64.b64encode(data).decode()})
+        assert reply.status == 200, reply
+
+    def finish(self, lease, stdout=b"", exit_code=0):
+        assert self._api.deliver(lease, stdout=stdout, exit_code=exit_code).status == 200
+
+    def leave(self, lease):
+        mine = {"job_id": lease["job_id"], "attempt": lease["attempt"]}
+        assert self._api.post("/v1/worker/leave", {"running": [mine]}).status == 200
+
+    def read(self, datum):
+        return self._api.get(f"/v1/blobs/{datum['sha256']}").raw
+
+
 @pytest.fixture(scope="module")
 def live():
     """One server for all: each test has an app and workers of its own."""
     with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as folder:
-        grid = LiveGrid(Path(folder) / "state")
-        grid.start()
-        yield grid
-        grid.kill()
+        server = LiveServer(Path(folder) / "state")
+        server.start()
+        yield server
+        server.kill()
 
 
 @pytest.fixture(scope="module")
 def join_line(live):
-    return live.join_line().encode()
+    """Of a client, which it makes the administrator's."""
+    return live.run_command("join-line", "client", "--address", f"localhost:{live.port}").stdout.encode()
+
+
+@pytest.fixture
+def hand(live, app):
+    """Makes workers that run this test's app."""
+    return lambda name="w": Hand(live.worker(name, shared=[app]), app)
 
 
 @pytest.fixture
@@ -64,12 +107,6 @@ def ok(done):
 
 def asked(done):
     return json.loads(ok(done))
-
-
-def in_background(call, *words):
-    thread = threading.Thread(target=call, args=words, daemon=True)
-    thread.start()
-    return thread
 
 
 def test_needs_and_the_rest_reach_the_server(me, app):
@@ -101,8 +138,8 @@ def test_needs_and_the_rest_reach_the_server(me, app):
         assert words in shown
 
 
-def test_explain_says_which_need_how_many_workers_fail(me, live, app):
-    live.worker("small", shared=[app]).ask()
+def test_explain_says_which_need_how_many_workers_fail(me, hand, app):
+    hand("small").ask()
     job_id = ok(me("job", "submit", app, "--cpus", "99", "--need-label", "gpu"))
     text = ok(me("job", "explain", job_id[:8]))
     assert text.startswith(f"job {job_id} is pending: no worker fits")
@@ -114,17 +151,17 @@ def test_explain_says_which_need_how_many_workers_fail(me, live, app):
     assert me("job", "explain", "nothing").code == NotFound.exit_code
 
 
-def test_logs_follow_a_job_byte_by_byte_over_attempts_to_its_outcome(me, live, app):
+def test_logs_follow_a_job_byte_by_byte_over_attempts_to_its_outcome(me, hand, app):
     job_id = ok(me("job", "submit", app))
-    first, second = (live.worker(name, shared=[app]) for name in ("first", "second"))
+    first, second = hand("first"), hand("second")
     lease = first.take()
     process = me.start("job", "logs", "-f", job_id)
-    watched(first, lease)
+    first.await_reader(lease)
     first.write(lease, 0, b"old\xff")
     assert process.stdout.read(4) == b"old\xff"
-    first.hand_back(lease)
+    first.leave(lease)
     lease = second.take()
-    watched(second, lease)
+    second.await_reader(lease)
     second.write(lease, 0, b"\x00new")
     assert process.stdout.read(4) == b"\x00new"
     second.finish(lease, stdout=b"\x00new and all", exit_code=3)
@@ -137,33 +174,27 @@ def test_logs_follow_a_job_byte_by_byte_over_attempts_to_its_outcome(me, live, a
     assert me("job", "logs", job_id, "--stderr").raw == b""
 
 
-def watched(worker, lease, seconds=15.0):
-    end = time.monotonic() + seconds
-    while not worker.is_watched(lease):
-        assert time.monotonic() < end, "nobody follows the job"
-
-
-def test_logs_without_following_show_what_there_is(me, live, app):
+def test_logs_without_following_show_what_there_is(me, hand, app):
     job_id = ok(me("job", "submit", app))
     pending = me("job", "logs", job_id)
     assert (pending.code, pending.raw) == (0, b"")
     assert "is pending" in pending.err
-    worker = live.worker("w", shared=[app])
+    worker = hand()
     lease = worker.take()
     process = me.start("job", "logs", job_id)
-    watched(worker, lease)
+    worker.await_reader(lease)
     worker.write(lease, 10, b"so far")
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (0, b"so far")
     assert b"10 bytes are left out" in err
 
 
-def test_ctrl_c_leaves_a_followed_job_running(me, live, app):
+def test_ctrl_c_leaves_a_followed_job_running(me, hand, app):
     job_id = ok(me("job", "submit", app))
-    worker = live.worker("w", shared=[app])
+    worker = hand()
     lease = worker.take()
     process = me.start("job", "logs", "-f", job_id)
-    watched(worker, lease)
+    worker.await_reader(lease)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, b"")
@@ -171,7 +202,7 @@ def test_ctrl_c_leaves_a_followed_job_running(me, live, app):
     assert asked(me("job", "show", job_id, "--format", "json"))["state"] == "running"
 
 
-def test_a_sweep_is_one_submission_whose_jobs_share_a_group(me, live, app):
+def test_a_sweep_is_one_submission_whose_jobs_share_a_group(me, hand, app):
     (me.folder / "rows.csv").write_text("name,seed\nann,1\nbob,2\n")
     for name in ("ann", "bob"):
         (me.folder / f"{name}.in").write_text(f"input of {name}")
@@ -192,11 +223,11 @@ def test_a_sweep_is_one_submission_whose_jobs_share_a_group(me, live, app):
         (["--name=ann"], "row-1"),
         (["--name=bob"], "row-2"),
     ]
-    worker = live.worker("w", shared=[app])
+    worker = hand()
     for _ in jobs:
         lease = worker.take()
-        assert [datum.name for datum in lease.data] == ["input"]
-        worker.finish(lease, stdout=worker.read(lease.data[0].sha256) + lease.env["SEED"].encode())
+        assert [datum["name"] for datum in lease["data"]] == ["input"]
+        worker.finish(lease, stdout=worker.read(lease["data"][0]) + lease["env"]["SEED"].encode())
     assert asked(me("job", "wait", "--group", group, "--format", "json")) == {"completed": 2}
     ok(me("job", "results", "--group", group, "-o", "out"))
     texts = {(me.folder / "out" / job["id"][:8] / "stdout").read_text() for job in jobs}
@@ -228,10 +259,10 @@ def test_a_sweep_with_a_mistake_submits_and_uploads_nothing(me, app):
     assert asked(me("data", "list", "--format", "json")) == before
 
 
-def test_a_sweep_waits_for_thousands_with_few_requests(me, live, app):
+def test_a_sweep_waits_for_thousands_with_few_requests(me, hand, app):
     (me.folder / "rows.csv").write_text("n\n" + "".join(f"{number}\n" for number in range(300)))
     process = me.start("job", "sweep", app, "--csv", "rows.csv", "--wait", "--format", "json", "--", "{n}")
-    worker, began = live.worker("w", shared=[app]), time.monotonic()
+    worker, began = hand(), time.monotonic()
     for number in range(300):
         lease = worker.take()
         worker.finish(lease, exit_code=int(number == 150))
@@ -242,7 +273,7 @@ def test_a_sweep_waits_for_thousands_with_few_requests(me, live, app):
     assert len(err.decode().splitlines()) < 10 + (time.monotonic() - began)  # news come together
 
 
-def test_a_batch_is_submitted_with_its_order_kept(me, live, app):
+def test_a_batch_is_submitted_with_its_order_kept(me, hand, app):
     lines = [{"app": app, "args": ["0"]}, {"app": app, "args": ["1"], "after": ["#0"], "group": f"own-{app}"}]
     (me.folder / "jobs.jsonl").write_text("\n\n".join(map(json.dumps, lines)))
     ids = ok(me("job", "batch", "jobs.jsonl", "--group", app)).split()
@@ -250,10 +281,10 @@ def test_a_batch_is_submitted_with_its_order_kept(me, live, app):
     assert (first["group"], first["state"]) == (app, "pending")
     assert (second["group"], second["state"]) == (f"own-{app}", "waiting")
     assert "must be completed first" in ok(me("job", "explain", ids[1]))
-    worker = live.worker("w", shared=[app])
+    worker = hand()
     for one in ids:
         lease = worker.take()
-        assert lease.job_id == one
+        assert lease["job_id"] == one
         worker.finish(lease)
     (me.folder / "jobs.jsonl").write_text("\n".join([json.dumps(lines[0]), '{"app": "' + app + '", "after": ["#7"]}']))
     done = me("job", "batch", "jobs.jsonl")
@@ -261,13 +292,13 @@ def test_a_batch_is_submitted_with_its_order_kept(me, live, app):
     assert "#7 is no earlier job of the batch" in done.err
 
 
-def test_a_batch_from_standard_input_uploads_local_files(me, live, app):
+def test_a_batch_from_standard_input_uploads_local_files(me, hand, app):
     (me.folder / "table.csv").write_text("content")
     job = {"app": app, "data": ["./table.csv"], "files": {"deep/er.csv": "@table.csv"}}
     done = asked(me("job", "batch", "-", "--format", "json", stdin=json.dumps(job).encode()))
-    lease = live.worker("w", shared=[app]).take()
-    assert [lease.job_id] == done["ids"]
-    assert sorted(datum.name for datum in lease.data) == ["deep/er.csv", "table.csv"]
+    lease = hand().take()
+    assert [lease["job_id"]] == done["ids"]
+    assert sorted(datum["name"] for datum in lease["data"]) == ["deep/er.csv", "table.csv"]
 
 
 def test_a_group_is_waited_for_stopped_and_told_apart(me, app):
@@ -286,11 +317,11 @@ def test_a_group_is_waited_for_stopped_and_told_apart(me, app):
         assert me("job", command, "--group", "nobody's").code == NotFound.exit_code
 
 
-def test_chmod_opens_and_closes_what_is_ones_own(me, live, app, tmp_path):
+def test_chmod_opens_and_closes_what_is_ones_own(me, live, app, join_line, tmp_path):
     live.run_command("user", "add", f"eve-{len(app)}", stdin="secret of eve\n")
     eve = type(me)(tmp_path / "eve", {**me.environment, "XWHEP_CLIENT_STATE": str(tmp_path / "eve/state")})
     eve.folder.mkdir()
-    fingerprint = live.join_line().split("sha256:")[1].split()[0]
+    fingerprint = join_line.decode().split("sha256:")[1].split()[0]
     login = ("login", f"localhost:{live.port}", "--user", f"eve-{len(app)}", "--fingerprint", f"sha256:{fingerprint}")
     ok(eve(*login, stdin=b"secret of eve\n"))
     (me.folder / "input").write_text("x")

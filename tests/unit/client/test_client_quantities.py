@@ -1,4 +1,6 @@
-"""Sizes, durations, times and modes as people type them."""
+"""Sizes and modes as people type them."""
+
+from argparse import ArgumentTypeError
 
 import pytest
 
@@ -21,43 +23,10 @@ def test_sizes(text, expected):
     assert quantities.size(text) == expected
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"), [("90", 90), ("0.5", 0.5), ("10m", 600), ("2h", 7200), ("1h30m", 5400), ("1d", 86400)]
-)
-def test_durations(text, expected):
-    assert quantities.duration(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("+2h", 7200),
-        ("1970-01-01T01:00", 3600),
-        ("1970-01-01T01:00Z", 3600),
-        ("1970-01-01T02:00+01:00", 3600),
-        ("1970-01-02", 86400),
-    ],
-)
-def test_times(text, expected):
-    assert quantities.moment(text, now=0) == expected
-
-
-@pytest.mark.parametrize("text", ["", "M", "-1", "1X", "1e3", "1,5G", "nan", "1M1K"])
+@pytest.mark.parametrize("text", ["", "M", "-1", "1X", "1e3", "1,5G", "nan", "1M1K", "9" * 400, "2000000T"])
 def test_what_is_no_size(text):
-    with pytest.raises(ValueError, match="like 512M"):
+    with pytest.raises(ArgumentTypeError, match="no size"):
         quantities.size(text)
-
-
-@pytest.mark.parametrize("text", ["", "h", "-5", "1w", "1h 3m", "inf", "0", "0m", "9" * 400])
-def test_what_is_no_duration(text):
-    with pytest.raises(ValueError, match="duration"):
-        quantities.duration(text)
-
-
-@pytest.mark.parametrize("text", ["", "+", "tomorrow", "1970-01-01T00:00Z", "2026-13-01", "+-2h"])
-def test_what_is_no_time_to_come(text):
-    with pytest.raises(ValueError, match=r"time|passed|duration"):
-        quantities.moment(text, now=10)
 
 
 @pytest.mark.parametrize(

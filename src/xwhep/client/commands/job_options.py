@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-from xwhep.client import permissions, quantities
+from xwhep.client import moments, permissions, quantities
 from xwhep.common.errors import UsageError
 from xwhep.common.names import MAX_WORD, NAME_RULE, is_name, is_word
 from xwhep.common.wire import MAX_AFTER, MAX_PRIORITY, MAX_REPLICAS, MAX_TRIES, JobSpec, Needs
 
-T = TypeVar("T")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FILE_HELP = "a path with a slash (./f) or @f is a local file, uploaded first; else a name or id on the server"
+MOST_SECONDS = 1e12
 NEW_MODE = JobSpec(app="").mode
 
 
@@ -41,7 +41,7 @@ def add_needs(parser: ArgumentParser) -> None:
     needs.add_argument("--os", metavar="OS", type=_name, default="", help="such as linux")
     needs.add_argument("--arch", metavar="ARCH", type=_name, default="", help="such as x86_64")
     needs.add_argument("--cpus", metavar="N", type=_between(1, 2**20), default=0, help="processors, at least")
-    size = _checked(quantities.size)
+    size = quantities.size
     needs.add_argument("--ram", metavar="SIZE", type=size, default=0, help="memory, at least: 512M, 2G")
     needs.add_argument("--disk", metavar="SIZE", type=size, default=0, help="free disk, at least")
     needs.add_argument("--asset", metavar="NAME", help="shared assets that are installed there, all of them", **several)
@@ -60,14 +60,14 @@ def add_schedule(parser: ArgumentParser) -> None:
     when.add_argument(
         "--deadline",
         metavar="WHEN",
-        type=_checked(quantities.moment),
+        type=_deadline,
         default=0.0,
         help="fail it unless it starts by then: 2026-11-23T22:46 (UTC, or with a zone) or +2h",
     )
     when.add_argument(
         "--wall-clock",
         metavar="DUR",
-        type=_checked(quantities.duration),
+        type=_limit,
         default=0.0,
         help="how long one attempt may run: 90, 10m, 2h (default: the server's)",
     )
@@ -157,16 +157,18 @@ def _pair(word: str) -> tuple[str, str]:
     return name, value
 
 
-def _checked(read: Callable[[str], T]) -> Callable[[str], T]:
-    """`read` for argparse, which shows the words of its own kind of error only."""
+def _limit(word: str) -> float:
+    seconds = moments.span(word)
+    if not 0 < seconds < MOST_SECONDS:
+        raise ArgumentTypeError(f"{word} is no time that a job may take")
+    return seconds
 
-    def typed(word: str) -> T:
-        try:
-            return read(word)
-        except ValueError as exc:
-            raise ArgumentTypeError(str(exc)) from exc
 
-    return typed
+def _deadline(word: str) -> float:
+    seconds = moments.coming(word)
+    if seconds >= MOST_SECONDS:
+        raise ArgumentTypeError(f"{word} is too far away")
+    return seconds
 
 
 def _between(least: int, most: int) -> Callable[[str], int]:
@@ -191,4 +193,7 @@ def _word(word: str) -> str:
 
 
 def _mode(word: str) -> int:
-    return _checked(lambda text: permissions.changed(text, NEW_MODE))(word)
+    try:
+        return permissions.changed(word, NEW_MODE)
+    except ValueError as exc:
+        raise ArgumentTypeError(str(exc)) from exc
