@@ -31,6 +31,10 @@ def check_sha256(text: str) -> str:
     return text
 
 
+def wrong_content() -> InvalidRequest:
+    return InvalidRequest("the content's sha256 is not the one in the address", "upload it again")
+
+
 class BlobFolder:
     """`reserve_bytes` of the disk stay free for the database and the logs."""
 
@@ -100,7 +104,7 @@ class BlobFolder:
         try:
             await self._pour(body, upload)
             if upload.digest.hexdigest() != sha256:
-                raise InvalidRequest("the content's sha256 is not the one in the address", "upload it again")
+                raise wrong_content()
             await asyncio.to_thread(upload.publish)
         except OSError as exc:
             if exc.errno in (errno.ENOSPC, errno.EDQUOT):

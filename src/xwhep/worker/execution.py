@@ -238,7 +238,7 @@ def _store(attempt: Attempt, shop: Workshop, bench: _Bench, account: _Account) -
     )
     message = WorkResult(job_id=attempt.lease.job_id, attempt=attempt.lease.attempt, result=result)
     paths = [bench.folder / "stdout", bench.folder / "stderr", *(path for _, path in found.files)]
-    assert len(paths) == len(listed(stdout, stderr, result.files))  # noqa: S101 - Parcel.files pairs them by position
+    assert len(paths) == len(listed(result))  # noqa: S101 - Parcel.files pairs them by position
     if disk_free(shop.jobs) < _FULL_BYTES:
         shop.cache.clear()
     parcel = shop.spool.put(message, paths)

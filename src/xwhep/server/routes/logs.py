@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from xwhep.common.errors import Conflict
-from xwhep.common.wire import FINAL_STATES, Ack, Job, JobResult, Output, OutputPiece
+from xwhep.common.wire import FINAL_STATES, Ack, Job, Output, OutputPiece
 from xwhep.server.checks import check_attempt, refuse, seconds, whole_number
 from xwhep.server.grid import Grid
 from xwhep.server.http import MAX_WAIT_S, answer, bytes_of, grid_of, parsed, user_of, wait_for, worker_of
@@ -64,13 +64,14 @@ async def _piece(grid: Grid, job: Job, stream: str, offset: int) -> OutputPiece:
         return grid.outputs.since(job.id, stream, offset)
     if job.result is None:
         return OutputPiece(offset=offset, data=b"", final=True)
-    return await asyncio.to_thread(_of_result, grid, job.result, (stream, offset))
+    sha256 = (job.result.stdout if stream == "stdout" else job.result.stderr).sha256
+    if (small := await grid.store.assets.small(sha256)) is not None:
+        return OutputPiece(offset=offset, data=small[offset:], final=True)
+    return await asyncio.to_thread(_of_file, grid, sha256, offset)
 
 
-def _of_result(grid: Grid, result: JobResult, place: tuple[str, int]) -> OutputPiece:
-    stream, offset = place
-    file = result.stdout if stream == "stdout" else result.stderr
-    path, size = grid.blobs.open_path(file.sha256)
+def _of_file(grid: Grid, sha256: str, offset: int) -> OutputPiece:
+    path, size = grid.blobs.open_path(sha256)
     data = _part(path, offset)
     return OutputPiece(offset=offset, data=data, final=offset + len(data) >= size)
 

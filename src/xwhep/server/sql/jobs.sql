@@ -72,18 +72,23 @@ WHERE session = :name AND session <> '' AND (:owner = '' OR owner = :owner) AND 
   AND state IN ('waiting', 'pending', 'running', 'lost') ORDER BY seq;
 
 -- name: job_next
--- The pending job of the given kinds (a JSON list) that comes first and that this worker may take now.
+-- The pending jobs of the given kinds (a JSON list) that come first and that this worker may take now.
 -- One look into the index for each kind, and not beyond the first 200, or a long queue of replicas whose siblings this
 -- worker ran would stop the server.
-SELECT j.* FROM json_each(:kinds) k JOIN jobs j ON j.seq = (
+SELECT j.* FROM json_each(:kinds) k JOIN jobs j ON j.seq IN (
     SELECT c.seq FROM (
         SELECT p.seq, p.id, p.avoids FROM jobs p WHERE p.state = 'pending' AND p.kind = k.value
         ORDER BY p.priority DESC, p.seq LIMIT 200) c
     WHERE c.avoids = 0 OR NOT EXISTS (
         SELECT 1 FROM job_avoids a
         WHERE a.job_id = c.id AND a.party IN (:worker_id, :user_party) AND a.until > :now)
-    LIMIT 1)
-ORDER BY j.priority DESC, j.seq LIMIT 1;
+    LIMIT :most)
+ORDER BY j.priority DESC, j.seq LIMIT :most;
+
+-- name: kinds_waiting
+-- How many jobs of the given kinds (a JSON list) are pending; counted up to a limit.
+SELECT count(*) AS count FROM (
+    SELECT 1 FROM json_each(:kinds) k JOIN jobs j ON j.state = 'pending' AND j.kind = k.value LIMIT :limit);
 
 -- name: job_lease
 -- A pending job becomes a worker's next attempt.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
 
-from xwhep.common.wire import JobResult, JobSpec, LeasedDatum, Machine, Model, Needs
+from xwhep.common.wire import JobResult, JobSpec, JobState, LeasedDatum, Machine, Model, Needs
 from xwhep.server.store.identity_records import PUBLIC, Service
 
 REFUSED = "worker refused"  # how the reason of a result begins when the worker could not run the job
@@ -90,7 +92,7 @@ def kind_of(app_id: str, owner: str, needs: Needs, replica: int = 0) -> Kind:
 
 @dataclass(frozen=True, kw_only=True)
 class LeaseWish:
-    """A worker asks for a job of one of `kinds`, to hold until `until`.
+    """A worker asks for at most `most` jobs of `kinds`, to hold until `until`.
 
     A job that says nothing of it may run for `wall_clock_s`; `margin_s` later the server gives the attempt up.
     """
@@ -100,6 +102,7 @@ class LeaseWish:
     kinds: tuple[str, ...]
     until: float
     user: str = ""  # whose worker it is; replicas of one job go to workers of different users
+    most: int = 1
     wall_clock_s: float = 21_600.0
     margin_s: float = 60.0
 
@@ -145,6 +148,18 @@ class Delivery:
     attempt: Attempt
     result: JobResult
     rule: LossRule = LossRule()  # should the worker not have been able to run it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """What a taken result made of its job."""
+
+    id: str
+    attempt: int
+    state: JobState
+
+
+NO_CONTENTS: Mapping[str, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from xwhep.common.errors import XwhepError
 from xwhep.common.wire import FINAL_STATES, Job, JobState
 from xwhep.server.store.records import (
+    NO_CONTENTS,
     Attempt,
     Delivery,
     Expired,
+    Finished,
     JobFilter,
     Kind,
     LeasedJob,
@@ -21,7 +24,7 @@ from xwhep.server.store.records import (
 )
 from xwhep.server.store.sqlite_database import Database, Tx
 from xwhep.server.store.sqlite_endings import cancel, delete, finish
-from xwhep.server.store.sqlite_leases import expired, is_time, lease, lose, next_row, renew, time_passes
+from xwhep.server.store.sqlite_leases import expired, is_time, lease, lose, next_rows, renew, time_passes
 from xwhep.server.store.sqlite_rows import job_of, kind_from, replica_of, row_of
 from xwhep.server.store.sqlite_submit import submit
 
@@ -58,6 +61,14 @@ def _delete_old(tx: Tx, before: float, limit: int) -> list[str]:
     for job_id in ids:
         delete(tx, job_id)
     return ids
+
+
+def _finish_one(tx: Tx, delivery: Delivery, contents: Mapping[str, bytes]) -> Finished | XwhepError:
+    try:
+        with tx.nested():
+            return finish(tx, delivery, contents)
+    except XwhepError as error:
+        return error
 
 
 class SqliteJobs:
@@ -107,10 +118,10 @@ class SqliteJobs:
             return []
         return await self._db.write(lambda tx: _delete_old(tx, before, limit))
 
-    async def lease(self, wish: LeaseWish) -> LeasedJob | None:
+    async def lease(self, wish: LeaseWish) -> list[LeasedJob]:
         # Most who ask ask in vain: they cost no transaction.
-        if self._db.read(lambda tx: next_row(tx, wish)) is None:
-            return None
+        if not self._db.read(lambda tx: next_rows(tx, wish)):
+            return []
         return await self._db.write(lambda tx: lease(tx, wish))
 
     async def renew(self, attempts: Sequence[Attempt], until: float) -> list[Attempt]:
@@ -121,7 +132,12 @@ class SqliteJobs:
         return self._db.read(lambda tx: tx.one("job_is_current", **params)) is not None
 
     async def finish(self, delivery: Delivery) -> Job:
-        return await self._db.write(lambda tx: finish(tx, delivery))
+        return await self._db.write(lambda tx: job_of(row_of(tx, finish(tx, delivery, NO_CONTENTS).id)))
+
+    async def finish_many(
+        self, deliveries: Sequence[Delivery], contents: Mapping[str, bytes] = NO_CONTENTS
+    ) -> list[Finished | XwhepError]:
+        return await self._db.write(lambda tx: [_finish_one(tx, each, contents) for each in deliveries])
 
     async def extend_leases(self, until: float) -> int:
         return await self._db.write(lambda tx: tx.run("job_extend_all", until=until))
@@ -142,6 +158,10 @@ class SqliteJobs:
 
     async def kind_of_job(self, job_id: str) -> list[Kind]:
         return self._db.read(lambda tx: [kind_from(row) for row in tx.all("job_kinds", id=job_id)])
+
+    async def count_waiting(self, kinds: Sequence[str], limit: int) -> int:
+        found = self._db.read(lambda tx: tx.one("kinds_waiting", kinds=json.dumps(kinds), limit=limit))
+        return int(found["count"]) if found else 0
 
     async def kind_waits(self, kind_id: str) -> bool:
         row = self._db.read(lambda tx: tx.one("kind_waits", kind=kind_id))

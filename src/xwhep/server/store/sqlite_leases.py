@@ -25,19 +25,33 @@ from xwhep.server.transitions import Event
 AT_ONCE = 500  # jobs that one tick of the clock moves
 
 
-def next_row(tx: Tx, wish: LeaseWish) -> sqlite3.Row | None:
-    """The job that the worker would get."""
+def next_rows(tx: Tx, wish: LeaseWish) -> list[sqlite3.Row]:
+    """The jobs that the worker would get."""
     standing = tx.one("worker_standing", id=wish.worker_id, now=tx.now)
     if standing is None or not standing["may_run"]:
-        return None
-    user_party = f"user:{wish.user}" if wish.user else ""
-    return tx.one("job_next", kinds=json.dumps(wish.kinds), worker_id=wish.worker_id, user_party=user_party, now=tx.now)
+        return []
+    return tx.all(
+        "job_next",
+        kinds=json.dumps(wish.kinds),
+        worker_id=wish.worker_id,
+        user_party=f"user:{wish.user}" if wish.user else "",
+        now=tx.now,
+        most=1 if standing["on_probation"] else wish.most,
+    )
 
 
-def lease(tx: Tx, wish: LeaseWish) -> LeasedJob | None:
-    row = next_row(tx, wish)
-    if row is None:
-        return None
+def lease(tx: Tx, wish: LeaseWish) -> list[LeasedJob]:
+    leased, families = [], set[str]()
+    for row in next_rows(tx, wish):
+        if row["family"] in families:
+            continue  # its sibling, just leased, forbids this replica to the same worker
+        leased.append(_lease_one(tx, row, wish))
+        if row["family"]:
+            families.add(row["family"])
+    return leased
+
+
+def _lease_one(tx: Tx, row: sqlite3.Row, wish: LeaseWish) -> LeasedJob:
     spec = spec_decoder.decode(row["spec"])
     wall_clock_s = spec.wall_clock_s or wish.wall_clock_s
     move(
