@@ -70,6 +70,11 @@ class Server:
         printed = subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
         return printed.split("'")[1]
 
+    def cpu_s(self) -> float:
+        """Processor time that it used so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def memory_mb(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024

@@ -7,7 +7,8 @@ server_first_start_s      the same with no state folder: authority, certificate,
 server_rest_mb            resident memory after the start
 submit_lease_p50_ms, p99  a submission sent, to its lease in the hands of a worker that waited for it
 lives_per_s               submit, match, lease, result, complete: users submit 50 at once, workers have 8 slots each
-lives_single_per_s        the same with one request for each step of each job: submit, lease, upload of stdout, result
+lives_cpu_us              processor time that the server spends on one of these, all its threads
+lives_single_per_s        the same with one request for each step of each job: submit, lease, upload, result
 """
 
 from __future__ import annotations
@@ -113,20 +114,15 @@ class Load:
                 await self.ended(1)
 
 
-async def lives_per_s(server: Server, lives: int, callers: int) -> float:
-    users = [await user(server) for _ in range(callers // 4)]
+async def lives(server: Server, count: int, callers: int, *, bulk: bool) -> dict[str, float]:
+    users = [await user(server) for _ in range(callers // 4 if bulk else callers)]
     workers = [await worker(server, f"node{number}") for number in range(callers)]
-    load, began = Load(lives), time.perf_counter()
-    await asyncio.gather(*map(load.submit_bulk, users), *map(load.work_bulk, workers))
-    return lives / (time.perf_counter() - began)
-
-
-async def lives_single_per_s(server: Server, lives: int, callers: int) -> float:
-    users = [await user(server) for _ in range(callers)]
-    workers = [await worker(server, f"single{number}") for number in range(callers)]
-    load, began = Load(lives), time.perf_counter()
-    await asyncio.gather(*map(load.submit_single, users), *map(load.work_single, workers))
-    return lives / (time.perf_counter() - began)
+    load, name = Load(count), "lives" if bulk else "lives_single"
+    submitting, working = (load.submit_bulk, load.work_bulk) if bulk else (load.submit_single, load.work_single)
+    began, used = time.perf_counter(), server.cpu_s()
+    await asyncio.gather(*map(submitting, users), *map(working, workers))
+    spent_s, cpu_s = time.perf_counter() - began, server.cpu_s() - used
+    return {f"{name}_per_s": round(count / spent_s, 1), f"{name}_cpu_us": round(cpu_s / count * 1e6, 1)}
 
 
 async def measure_calls(server: Server, arguments: argparse.Namespace) -> dict[str, float]:
@@ -135,10 +131,10 @@ async def measure_calls(server: Server, arguments: argparse.Namespace) -> dict[s
     figures = {
         "submit_lease_p50_ms": round(statistics.median(times), 2),
         "submit_lease_p99_ms": round(percentile(times, 0.99), 2),
-        "lives_single_per_s": round(await lives_single_per_s(server, arguments.lives // 10, arguments.callers), 1),
+        **await lives(server, arguments.lives // 10, arguments.callers, bulk=False),
     }
     if not arguments.single:
-        figures["lives_per_s"] = round(await lives_per_s(server, arguments.lives, arguments.callers), 1)
+        figures |= await lives(server, arguments.lives, arguments.callers, bulk=True)
     return figures
 
 

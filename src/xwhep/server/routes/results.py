@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from xwhep.common.errors import InvalidRequest, XwhepError
 from xwhep.common.wire import Ack, JobResult, ResultFile, WorkResult
@@ -29,6 +28,7 @@ from xwhep.server.grid import Grid
 from xwhep.server.http import answer, body_of, bytes_of, grid_of, parsed, worker_of
 from xwhep.server.logs import log_event, log_events
 from xwhep.server.possession import check_held
+from xwhep.server.routes.fixed import FixedPost
 from xwhep.server.store.records import NO_CONTENTS, REFUSED, Attempt, Delivery, Finished, LossRule
 
 
@@ -112,6 +112,6 @@ def _told(outcome: Finished | XwhepError) -> Outcome:
 
 
 ROUTES = [
-    Route("/v1/worker/results", deliver_many, methods=["POST"]),
-    Route("/v1/worker/result", deliver, methods=["POST"]),
+    FixedPost("/v1/worker/results", deliver_many),
+    FixedPost("/v1/worker/result", deliver),
 ]

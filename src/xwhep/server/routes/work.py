@@ -25,6 +25,7 @@ from xwhep.server.http import MAX_WAIT_S, answer, body_of, grid_of, no_content, 
 from xwhep.server.logs import log_event, log_events
 from xwhep.server.matching import Candidate, binary_for
 from xwhep.server.rotation import offer_token
+from xwhep.server.routes.fixed import FixedPost
 from xwhep.server.scheduler import Waiting
 from xwhep.server.store.records import Attempt, LeasedJob, LeaseWish
 
@@ -154,9 +155,9 @@ async def list_workers(request: Request) -> Response:
 
 
 ROUTES = [
-    Route("/v1/worker/request", request_work, methods=["POST"]),
-    Route("/v1/worker/leases", lease_many, methods=["POST"]),
-    Route("/v1/worker/heartbeat", heartbeat, methods=["POST"]),
-    Route("/v1/worker/leave", leave, methods=["POST"]),
+    FixedPost("/v1/worker/request", request_work),
+    FixedPost("/v1/worker/leases", lease_many),
+    FixedPost("/v1/worker/heartbeat", heartbeat),
+    FixedPost("/v1/worker/leave", leave),
     Route("/v1/workers", list_workers),
 ]

@@ -39,6 +39,12 @@ SELECT sha256, :to_id, direction FROM job_blobs WHERE job_id = :from_id AND dire
 -- One job, all of it.
 SELECT * FROM jobs WHERE id = :id;
 
+-- name: job_for_result
+-- Of one job what its result is checked against, and what depends on its end.
+SELECT seq, id, state, kind, avoids, attempt, losses, refusals, worker_id, worker_name, app_id, spec, family, result,
+       EXISTS (SELECT 1 FROM job_after a WHERE a.before_id = jobs.id) AS awaited
+FROM jobs WHERE id = :id;
+
 -- name: job_list
 -- The newest jobs that a login with its groups (a JSON list) may read ('' for all), in a state, group,
 -- session and with a label ('' for any), before a job.
@@ -75,7 +81,8 @@ WHERE session = :name AND session <> '' AND (:owner = '' OR owner = :owner) AND 
 -- The pending jobs of the given kinds (a JSON list) that come first and that this worker may take now.
 -- One look into the index for each kind, and not beyond the first 200, or a long queue of replicas whose siblings this
 -- worker ran would stop the server.
-SELECT j.* FROM json_each(:kinds) k JOIN jobs j ON j.seq IN (
+SELECT j.seq, j.id, j.state, j.kind, j.avoids, j.attempt, j.app_id, j.spec, j.inputs, j.family
+FROM json_each(:kinds) k JOIN jobs j ON j.seq IN (
     SELECT c.seq FROM (
         SELECT p.seq, p.id, p.avoids FROM jobs p WHERE p.state = 'pending' AND p.kind = k.value
         ORDER BY p.priority DESC, p.seq LIMIT 200) c
@@ -95,7 +102,7 @@ SELECT count(*) AS count FROM (
 UPDATE jobs SET state = :state, revision = revision + 1, attempt = attempt + 1, worker_id = :worker_id,
                 worker_name = :worker_name, lease_until = :until, overrun_at = :overrun_at, started_at = :now,
                 reason = ''
-WHERE id = :id;
+WHERE seq = :seq;
 
 -- name: job_renew
 -- The lease of an attempt that is still this worker's lasts longer.
@@ -114,23 +121,23 @@ UPDATE jobs SET lease_until = :until WHERE state = 'running' AND lease_until < :
 -- name: job_end
 -- A job reaches a final state.
 UPDATE jobs SET state = :state, revision = revision + 1, ended_at = :now, result = :result, reason = :reason
-WHERE id = :id;
+WHERE seq = :seq;
 
 -- name: job_lose
 -- An attempt ended without a result: its lease ran out (lost = 1), or its worker could not run it (lost = 0).
 UPDATE jobs SET state = :state, revision = revision + 1, losses = losses + :lost, refusals = refusals + 1 - :lost,
                 reason = :reason
-WHERE id = :id;
+WHERE seq = :seq;
 
 -- name: job_return
 -- A lost job, one handed back, or one that waited may run again.
 UPDATE jobs SET state = :state, revision = revision + 1, lease_until = 0, not_before = 0, reason = :reason
-WHERE id = :id;
+WHERE seq = :seq;
 
 -- name: job_postpone
 -- A lost job may run again later.
 UPDATE jobs SET state = :state, revision = revision + 1, lease_until = 0, not_before = :not_before, reason = :reason
-WHERE id = :id;
+WHERE seq = :seq;
 
 -- name: job_avoid
 -- Someone may not run a job until then.

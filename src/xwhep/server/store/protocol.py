@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from xwhep.common.errors import XwhepError
+from xwhep.common.errors import Conflict
 from xwhep.common.wire import App, AppSpec, Datum, DatumSpec, Job, Machine, User
 from xwhep.server.store.identity_protocol import Identity, Tokens
 from xwhep.server.store.records import (
@@ -132,9 +132,9 @@ class Jobs(Protocol):
 
     async def finish_many(
         self, deliveries: Sequence[Delivery], contents: Mapping[str, bytes]
-    ) -> list[Finished | XwhepError]:
-        """The same for many in one transaction, each with its outcome: one that is refused changes nothing and harms
-        no other. `contents`, by sha256, are kept where a taken result names them."""
+    ) -> list[Finished | Conflict]:
+        """The same for many in one transaction, each with its outcome: a stale one changes nothing and harms no other.
+        `contents`, by sha256, are kept where a taken result names them."""
 
     async def extend_leases(self, until: float) -> int: ...
 

@@ -42,20 +42,6 @@ class Tx:
     def many(self, query: str, rows: Sequence[Mapping[str, Any]]) -> None:
         self._connection.executemany(self._queries[query], rows)
 
-    @contextmanager
-    def nested(self) -> Iterator[None]:
-        """Around a part that may fail without harm to the rest: what it changed is undone."""
-        told = len(self.changes)
-        self._connection.execute("SAVEPOINT part")
-        try:
-            yield
-        except XwhepError:
-            self._connection.execute("ROLLBACK TO part")
-            self._connection.execute("RELEASE part")
-            del self.changes[told:]
-            raise
-        self._connection.execute("RELEASE part")
-
     def one(self, query: str, /, **params: Any) -> sqlite3.Row | None:
         row: sqlite3.Row | None = self._connection.execute(self._queries[query], params).fetchone()
         return row

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from xwhep.common.errors import Conflict
@@ -52,12 +52,16 @@ def end(tx: Tx, row: sqlite3.Row, ending: Ending) -> None:
             continue  # it came after two of the others
         row = row_of(tx, job_id) if ended else row
         ended.add(job_id)
-        state = move(tx, row, ending.event, now=tx.now, result=ending.result, reason=ending.reason)
+        state = _end_one(tx, row, ending)
         if not row["kind"]:  # it runs as replicas
             for replica in tx.all("job_family", family=job_id):
                 if JobState(replica["state"]) not in FINAL_STATES:
                     move(tx, replica, Event.CANCEL, now=tx.now, result="", reason="no longer needed")
         todo.extend(_dependents(tx, job_id, state))
+
+
+def _end_one(tx: Tx, row: sqlite3.Row, ending: Ending) -> JobState:
+    return move(tx, row, ending.event, now=tx.now, result=ending.result, reason=ending.reason)
 
 
 def _dependents(tx: Tx, job_id: str, state: JobState) -> list[tuple[str, Ending]]:
@@ -96,33 +100,45 @@ def delete(tx: Tx, job_id: str) -> None:
     tx.changes.append(Change(job_id=job_id))
 
 
-def finish(tx: Tx, delivery: Delivery, contents: Mapping[str, bytes]) -> Finished:
-    """The worker's result ends the attempt. Raises: Conflict: the attempt is stale."""
+def finish_many(tx: Tx, deliveries: Sequence[Delivery], contents: Mapping[str, bytes]) -> list[Finished | Conflict]:
+    outcomes = [finish(tx, delivery) for delivery in deliveries]
+    ended = zip(outcomes, deliveries, strict=True)
+    taken = [(outcome.id, delivery.result) for outcome, delivery in ended if isinstance(outcome, Finished)]
+    _note_files(tx, taken)
+    named = {file.sha256 for _, result in taken for file in (result.stdout, result.stderr, *result.files)}
+    kept = named & contents.keys() - {EMPTY_SHA256}
+    tx.many("blob_small_put", [{"sha256": sha256, "content": contents[sha256]} for sha256 in kept])
+    return outcomes
+
+
+def finish(tx: Tx, delivery: Delivery) -> Finished | Conflict:
+    """The worker's result ends the attempt, unless that is stale: then nothing changes."""
     attempt, result = delivery.attempt, delivery.result
-    row = tx.one("job_get", id=attempt.job_id)
+    row = tx.one("job_for_result", id=attempt.job_id)
     if row is not None and _is_delivered(row, delivery):
         return Finished(id=row["id"], attempt=row["attempt"], state=JobState(row["state"]))
     if row is None or not is_current(row, attempt):
-        raise Conflict(f"attempt {attempt.number} of job {attempt.job_id} is no longer yours", "drop its result")
+        return Conflict(f"attempt {attempt.number} of job {attempt.job_id} is no longer yours", "drop its result")
     if result.reason.startswith(REFUSED):
-        state = try_again(
-            tx, row, Lost(rule=delivery.rule, reason=result.reason, lost=0, result=encode(result).decode())
-        )
+        kept = encode(result).decode()
+        state = try_again(tx, row, Lost(rule=delivery.rule, reason=result.reason, lost=0, result=kept))
     else:
         state = _end_with_result(tx, row, delivery)
-    _note_files(tx, row["id"], result, contents)
     if row["family"]:
+        _note_files(tx, [(row["id"], result)])  # now: should it win, its job names them too
         vote(tx, row_of(tx, row["id"]), delivery.rule)
     return Finished(id=row["id"], attempt=row["attempt"], state=state)
 
 
-def _note_files(tx: Tx, job_id: str, result: JobResult, contents: Mapping[str, bytes]) -> None:
-    named = {file.sha256 for file in (result.stdout, result.stderr, *result.files)} - {EMPTY_SHA256}
-    tx.many("job_blob_note", [{"sha256": sha256, "job_id": job_id, "direction": "out"} for sha256 in named])
-    tx.many(
-        "blob_small_put",
-        [{"sha256": sha256, "content": contents[sha256]} for sha256 in named if sha256 in contents],
-    )
+def _note_files(tx: Tx, ended: Sequence[tuple[str, JobResult]]) -> None:
+    named = {
+        (job_id, file.sha256): None
+        for job_id, result in ended
+        for file in (result.stdout, result.stderr, *result.files)
+        if file.sha256 != EMPTY_SHA256
+    }
+    rows = [{"sha256": sha256, "job_id": job_id, "direction": "out"} for job_id, sha256 in named]
+    tx.many("job_blob_note", rows)
 
 
 def _is_delivered(row: sqlite3.Row, delivery: Delivery) -> bool:
@@ -140,7 +156,11 @@ def _end_with_result(tx: Tx, row: sqlite3.Row, delivery: Delivery) -> JobState:
     good = result.exit_code == 0 and not result.reason
     reason = "" if good else result.reason or f"exit code {result.exit_code}"
     event = Event.COMPLETE if good else Event.FAIL
-    end(tx, row, Ending(event=event, reason=reason, result=encode(result).decode()))
+    ending = Ending(event=event, reason=reason, result=encode(result).decode())
+    if row["awaited"]:
+        end(tx, row, ending)
+    else:  # as most: nothing depends on it
+        _end_one(tx, row, ending)
     if good:
         tx.run("app_worked", app_id=row["app_id"], worker_id=row["worker_id"])
         tx.run("worker_succeeded", id=row["worker_id"])

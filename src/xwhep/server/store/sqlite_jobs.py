@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from xwhep.common.errors import XwhepError
+from xwhep.common.errors import Conflict
 from xwhep.common.wire import FINAL_STATES, Job, JobState
 from xwhep.server.store.records import (
     NO_CONTENTS,
@@ -23,8 +23,8 @@ from xwhep.server.store.records import (
     NewJob,
 )
 from xwhep.server.store.sqlite_database import Database, Tx
-from xwhep.server.store.sqlite_endings import cancel, delete, finish
-from xwhep.server.store.sqlite_leases import expired, is_time, lease, lose, next_rows, renew, time_passes
+from xwhep.server.store.sqlite_endings import cancel, delete, finish_many
+from xwhep.server.store.sqlite_leases import expired, is_time, lease, lose, may_lease, renew, time_passes
 from xwhep.server.store.sqlite_rows import job_of, kind_from, replica_of, row_of
 from xwhep.server.store.sqlite_submit import submit
 
@@ -63,12 +63,11 @@ def _delete_old(tx: Tx, before: float, limit: int) -> list[str]:
     return ids
 
 
-def _finish_one(tx: Tx, delivery: Delivery, contents: Mapping[str, bytes]) -> Finished | XwhepError:
-    try:
-        with tx.nested():
-            return finish(tx, delivery, contents)
-    except XwhepError as error:
-        return error
+def _finish_one(tx: Tx, delivery: Delivery) -> Job:
+    (outcome,) = finish_many(tx, [delivery], NO_CONTENTS)
+    if isinstance(outcome, Conflict):
+        raise outcome
+    return job_of(row_of(tx, outcome.id))
 
 
 class SqliteJobs:
@@ -119,8 +118,7 @@ class SqliteJobs:
         return await self._db.write(lambda tx: _delete_old(tx, before, limit))
 
     async def lease(self, wish: LeaseWish) -> list[LeasedJob]:
-        # Most who ask ask in vain: they cost no transaction.
-        if not self._db.read(lambda tx: next_rows(tx, wish)):
+        if not self._db.read(lambda tx: may_lease(tx, wish)):
             return []
         return await self._db.write(lambda tx: lease(tx, wish))
 
@@ -132,12 +130,12 @@ class SqliteJobs:
         return self._db.read(lambda tx: tx.one("job_is_current", **params)) is not None
 
     async def finish(self, delivery: Delivery) -> Job:
-        return await self._db.write(lambda tx: job_of(row_of(tx, finish(tx, delivery, NO_CONTENTS).id)))
+        return await self._db.write(lambda tx: _finish_one(tx, delivery))
 
     async def finish_many(
         self, deliveries: Sequence[Delivery], contents: Mapping[str, bytes] = NO_CONTENTS
-    ) -> list[Finished | XwhepError]:
-        return await self._db.write(lambda tx: [_finish_one(tx, each, contents) for each in deliveries])
+    ) -> list[Finished | Conflict]:
+        return await self._db.write(lambda tx: finish_many(tx, deliveries, contents))
 
     async def extend_leases(self, until: float) -> int:
         return await self._db.write(lambda tx: tx.run("job_extend_all", until=until))
