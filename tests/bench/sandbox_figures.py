@@ -26,6 +26,7 @@ from xwhep.worker.launch import Launcher, Streams, choose, make_folders
 from xwhep.worker.sandbox import Command, Limits
 from xwhep.worker.session import Session
 from xwhep.worker.spool import Spool
+from xwhep.worker.system_files import SystemFiles
 
 PAIRS = 200
 LIMITS = Limits(processes=1024, files=4096, memory=2**33, disk=2**33)
@@ -80,7 +81,7 @@ def main() -> None:
     state.chmod(0o711)
     try:
         wall = choose("auto", LIMITS, state)
-        launcher = Launcher(wall, LIMITS, 0)
+        launcher = Launcher(wall, LIMITS, 0, SystemFiles(state / "etc"))
         make_folders(state)
         shop = workshop(state, launcher)
         walls = [walled_ms(launcher, state) - plain_ms() for _ in range(PAIRS)]

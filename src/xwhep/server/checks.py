@@ -37,14 +37,14 @@ def refuse(condition: bool, message: str) -> None:
 
 
 def check_name(name: str, what: str) -> None:
-    refuse(
-        not NAME.fullmatch(name) or ".." in name,
-        f"{what} {name[:128]!r} must start with a letter or digit, then have letters, digits or . _ + - (128 at most)",
-    )
+    if not NAME.fullmatch(name) or ".." in name:  # not by refuse: its message is made for each name
+        must = "must start with a letter or digit, then have letters, digits or . _ + - (128 at most)"
+        raise InvalidRequest(f"{what} {name[:128]!r} {must}", "correct the request")
 
 
 def check_size(size: int, what: str) -> None:
-    refuse(not 0 <= size <= MAX_SIZE, f"the size of {what} must not be negative, nor above {MAX_SIZE}")
+    if not 0 <= size <= MAX_SIZE:
+        raise InvalidRequest(f"the size of {what} must not be negative, nor above {MAX_SIZE}", "correct the request")
 
 
 def check_app(spec: AppSpec) -> None:
@@ -91,7 +91,8 @@ def check_job(spec: JobSpec) -> None:
 
 def check_scheduling(spec: JobSpec) -> None:
     """When, where and how often a job is to run."""
-    _check_needs(spec.needs)
+    if spec.needs != _NOTHING:
+        _check_needs(spec.needs)
     refuse(
         not -MAX_PRIORITY <= spec.priority <= MAX_PRIORITY, f"a priority is between -{MAX_PRIORITY} and {MAX_PRIORITY}"
     )
@@ -103,6 +104,9 @@ def check_scheduling(spec: JobSpec) -> None:
     refuse(len(spec.after) > MAX_AFTER, f"a job comes after at most {MAX_AFTER} others")
     refuse(not 1 <= spec.replicas <= MAX_REPLICAS, f"replicas are between 1 and {MAX_REPLICAS}")
     refuse(not 0 <= spec.quorum <= spec.replicas, "a quorum is at most the number of replicas")
+
+
+_NOTHING = Needs()
 
 
 def _check_needs(needs: Needs) -> None:
@@ -150,18 +154,19 @@ def check_result(result: JobResult) -> None:
 
 
 def _check_file(file: ResultFile) -> None:
-    parts = file.path.split("/")
-    refuse(
-        len(file.path) > MAX_PATH or "\0" in file.path or any(part in ("", ".", "..") for part in parts),
-        f"the result path {file.path[:200]!r} must be relative, without . or .. or empty parts",
-    )
+    if len(file.path) > MAX_PATH or "\0" in file.path or not {"", ".", ".."}.isdisjoint(file.path.split("/")):
+        must = "must be relative, without . or .. or empty parts"
+        raise InvalidRequest(f"the result path {file.path[:200]!r} {must}", "correct the request")
     check_sha256(file.sha256)
     check_size(file.size, "a result file")
     refuse(not 0 <= file.mode <= 0o777, "a result file's mode is between 0 and 0777")
 
 
 def _plain(text: str) -> bool:
-    return not any(ord(char) < 32 or ord(char) == 127 or 0xD800 <= ord(char) <= 0xDFFF for char in text)
+    return not _ODD.search(text)
+
+
+_ODD = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def whole_number(text: str, name: str, most: int) -> int:
