@@ -212,7 +212,7 @@ def _run(command: sandbox.Command, attempt: Attempt, shop: Workshop, bench: _Ben
             stdin=stack.enter_context((stdin if stdin.exists() else Path(os.devnull)).open("rb")),
             stdout=stack.enter_context((bench.folder / "stdout").open("xb")),
             stderr=stack.enter_context((bench.folder / "stderr").open("xb")),
-            status=stack.enter_context((bench.folder / "status").open("x+b")),
+            status=stack.enter_context(os.fdopen(os.memfd_create("status"), "w+b", buffering=0)),
         )
         return shop.launcher.run(command, streams, attempt.cancel)
 

@@ -228,3 +228,10 @@ def test_a_small_file_of_an_earlier_version_is_still_read(live, user):
     assert user.get(f"/v1/blobs/{blob['sha256']}").raw == b"old"
     assert user.call("PUT", f"/v1/blobs/{blob['sha256']}", b"old").status == 200
     assert user.post("/v1/data", {"name": "old", **blob}).status == 200
+
+
+def test_the_worker_routes_answer_nothing_but_post(live, user):
+    worker = live.worker()
+    assert (worker.get("/v1/worker/leases").status, worker.get("/v1/worker/leasesx").status) == (405, 404)
+    assert user.post("/v1/worker/leases", {}).status == 403
+    assert worker.post("/v1/worker/results", {"results": 1}).status == 422
