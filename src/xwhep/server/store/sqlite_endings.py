@@ -12,6 +12,8 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from xwhep.common.errors import Conflict
 from xwhep.common.wire import FINAL_STATES, Job, JobResult, JobState
 from xwhep.server.blobs import EMPTY_SHA256
@@ -34,8 +36,7 @@ from xwhep.server.transitions import Event
 MAX_REPLICA_FACTOR = 2  # replicas are added while there is no quorum, up to so many times the number wished
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ending:
+class Ending(Struct, frozen=True, kw_only=True):
     """`result` is its JSON, '' when there is none."""
 
     event: Event
@@ -101,7 +102,8 @@ def delete(tx: Tx, job_id: str) -> None:
 
 
 def finish_many(tx: Tx, deliveries: Sequence[Delivery], contents: Mapping[str, bytes]) -> list[Finished | Conflict]:
-    outcomes = [finish(tx, delivery) for delivery in deliveries]
+    praised = set[tuple[str, str]]()
+    outcomes = [_finish(tx, delivery, praised) for delivery in deliveries]
     ended = zip(outcomes, deliveries, strict=True)
     taken = [(outcome.id, delivery.result) for outcome, delivery in ended if isinstance(outcome, Finished)]
     _note_files(tx, taken)
@@ -111,8 +113,11 @@ def finish_many(tx: Tx, deliveries: Sequence[Delivery], contents: Mapping[str, b
     return outcomes
 
 
-def finish(tx: Tx, delivery: Delivery) -> Finished | Conflict:
-    """The worker's result ends the attempt, unless that is stale: then nothing changes."""
+def _finish(tx: Tx, delivery: Delivery, praised: set[tuple[str, str]]) -> Finished | Conflict:
+    """The worker's result ends the attempt, unless that is stale: then nothing changes.
+
+    `praised`: the (app, worker) that a result of the same message has already spoken for.
+    """
     attempt, result = delivery.attempt, delivery.result
     row = tx.one("job_for_result", id=attempt.job_id)
     if row is not None and _is_delivered(row, delivery):
@@ -124,9 +129,16 @@ def finish(tx: Tx, delivery: Delivery) -> Finished | Conflict:
         state = try_again(tx, row, Lost(rule=delivery.rule, reason=result.reason, lost=0, result=kept))
     else:
         state = _end_with_result(tx, row, delivery)
+    if state is not JobState.COMPLETED:
+        praised.clear()
+    elif (pair := (row["app_id"], row["worker_id"])) not in praised:
+        praised.add(pair)
+        tx.run("app_worked", app_id=pair[0], worker_id=pair[1])
+        tx.run("worker_succeeded", id=pair[1])
     if row["family"]:
         _note_files(tx, [(row["id"], result)])  # now: should it win, its job names them too
         vote(tx, row_of(tx, row["id"]), delivery.rule)
+        praised.clear()  # it may have been outvoted
     return Finished(id=row["id"], attempt=row["attempt"], state=state)
 
 
@@ -161,10 +173,7 @@ def _end_with_result(tx: Tx, row: sqlite3.Row, delivery: Delivery) -> JobState:
         end(tx, row, ending)
     else:  # as most: nothing depends on it
         _end_one(tx, row, ending)
-    if good:
-        tx.run("app_worked", app_id=row["app_id"], worker_id=row["worker_id"])
-        tx.run("worker_succeeded", id=row["worker_id"])
-    elif tx.one("app_works_elsewhere", app_id=row["app_id"], worker_id=row["worker_id"]):
+    if not good and tx.one("app_works_elsewhere", app_id=row["app_id"], worker_id=row["worker_id"]):
         # Else the program may be at fault, and its user could have every worker put away.
         blame(tx, row["worker_id"], delivery.rule)
     return JobState.COMPLETED if good else JobState.FAILED
