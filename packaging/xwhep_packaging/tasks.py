@@ -37,7 +37,9 @@ CONFIG = {
 BENCH_RUNS = 5  # doit bench runs=1 for a quick look
 BENCH_DOCS = {
     "pipeline": "cold, warm and no-op builds, image sizes",
-    "platform": "the three programs alone",
+    "platform": "the server alone",
+    "worker": "a server and real workers",
+    "scale": "a server with very many jobs and workers",
     "peers": "what a user would do by hand with the plain tools",
 }
 STAGE_DOCS = {

@@ -1,6 +1,6 @@
 """Measures what DESIGN.md's figures name, as a user would see them, beside what the same user would do by hand.
 
-    figures.py GROUP OUTPUT --runs N      GROUP: pipeline | platform | peers
+    figures.py GROUP OUTPUT --runs N      GROUP: pipeline | platform | worker | scale | peers
 
 Every figure is the median of N runs of a whole command, in seconds unless its name says otherwise. Pipeline and peers
 are measured in a clone elsewhere, on the machine's own mirror. OUTPUT is one flat JSON object; other groups' figures in
@@ -220,16 +220,32 @@ def _docker_context(clone: Clone, folder: Path, deb: str) -> Path:
 
 def measure_platform(figures: Figures, runs: int) -> None:
     """The server alone, without containers; what its figures mean stands in server_figures.py."""
-    script = Path(__file__).with_name("server_figures.py")
+    _measure_script(figures, runs, "server_figures.py")
+
+
+def measure_worker(figures: Figures, runs: int) -> None:
+    """A server and real workers, without containers; what its figures mean stands in worker_figures.py."""
+    _measure_script(figures, runs, "worker_figures.py")
+
+
+def measure_scale(figures: Figures, runs: int) -> None:
+    """A server with very much to do; what its figures mean stands in scale_figures.py."""
+    _measure_script(figures, runs, "scale_figures.py")
+
+
+def _measure_script(figures: Figures, runs: int, name: str) -> None:
+    script = Path(__file__).with_name(name)
     for _ in range(runs):
-        for name, value in json.loads(run([sys.executable, script])).items():
-            figures.add(name, value)
-            print(f"  {name:<32} {value:8.3f}", flush=True)
+        for figure, value in json.loads(run([sys.executable, script])).items():
+            figures.add(figure, value)
+            print(f"  {figure:<32} {value:8.3f}", flush=True)
 
 
 GROUPS: dict[str, Callable[[Figures, int], None]] = {
     "pipeline": measure_pipeline,
     "platform": measure_platform,
+    "worker": measure_worker,
+    "scale": measure_scale,
     "peers": measure_peers,
 }
 

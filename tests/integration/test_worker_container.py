@@ -24,6 +24,7 @@ from pathlib import Path
 from xwhep.worker import launch, processes, sandbox
 from xwhep.worker.flag import Flag
 from xwhep.worker.sandbox import Command, Limits
+from xwhep.worker.system_files import SystemFiles
 processes.guard_this_process()
 state, limits = Path("/var/lib/xwhep-worker"), Limits(processes=256, files=256)
 wall = launch.choose("auto", limits, state)
@@ -40,7 +41,7 @@ out, err, status = (tempfile.TemporaryFile() for _ in range(3))
 with open(os.devnull, "rb") as stdin:
     streams = launch.Streams(stdin=stdin, stdout=out, stderr=err, status=status)
     command = Command(argv=argv, environment=environment, folder=job)
-    launcher = launch.Launcher(wall, limits, 1.0)
+    launcher = launch.Launcher(wall, limits, 1.0, SystemFiles(state / "etc"))
     launcher._started[other] = {}  # so that it is no orphan
     ended = launcher.run(command, streams, Flag())
 os.kill(other, 9)

@@ -26,6 +26,7 @@ from xwhep.worker.flag import Flag
 from xwhep.worker.launch import Ended, Launcher, Streams, Wall, make_folders, probe
 from xwhep.worker.results import harvest
 from xwhep.worker.sandbox import BUBBLEWRAP, FORMS, Command, Form, Limits
+from xwhep.worker.system_files import SystemFiles
 from xwhep.worker.trees import remove_tree
 
 MIB = 2**20
@@ -83,7 +84,10 @@ def attack(state: Path, form: Form) -> Iterator[Attack]:
             folder=job,
             wall_clock_s=wall_clock_s,
         )
-        launcher = launchers.setdefault(limits, Launcher(Wall(BUBBLEWRAP, form=form), limits, 0.2))
+        if limits not in launchers:
+            files = SystemFiles(state / f"etc{len(launchers)}")
+            launchers[limits] = Launcher(Wall(BUBBLEWRAP, form=form), limits, 0.2, files)
+        launcher = launchers[limits]
         before = time.monotonic()
         with contextlib.ExitStack() as stack:
             stdin = stack.enter_context(Path(os.devnull).open("rb"))

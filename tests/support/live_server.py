@@ -100,6 +100,11 @@ class Api:
     def ask(self, wait_s: float = 0, **machine: Any) -> Reply:
         return self.post("/v1/worker/request", {"machine": {**MACHINE, **machine}, "wait_s": wait_s})
 
+    def ask_many(self, slots: int, wait_s: float = 0) -> list[dict[str, Any]]:
+        reply = self.post("/v1/worker/leases", {"machine": MACHINE, "slots": slots, "wait_s": wait_s})
+        assert reply.status in (200, 204), reply
+        return reply.body["leases"] if reply.status == 200 else []
+
     def result(self, lease: dict[str, Any], stdout: bytes = b"out", **fields: Any) -> dict[str, Any]:
         files = {
             "stdout": {"path": "stdout", **self.upload(stdout)},

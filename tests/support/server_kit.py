@@ -61,10 +61,17 @@ class Kit:
     async def lease(
         self, worker: str = "w1", *, apps: tuple[str, ...] | None = None, user: str = ""
     ) -> LeasedJob | None:
+        leased = await self.lease_many(worker, 1, apps=apps, user=user)
+        assert len(leased) <= 1
+        return leased[0] if leased else None
+
+    async def lease_many(
+        self, worker: str, slots: int, *, apps: tuple[str, ...] | None = None, user: str = ""
+    ) -> list[LeasedJob]:
         until = self.clock.now + 15
         found = await self.store.jobs.kinds()
         kinds = tuple(kind.id for kind in found if apps is None or kind.app_id in apps)
-        wish = LeaseWish(worker_id=worker, worker_name=worker, kinds=kinds, until=until, user=user)
+        wish = LeaseWish(worker_id=worker, worker_name=worker, kinds=kinds, until=until, user=user, most=slots)
         return await self.store.jobs.lease(wish)
 
     async def leased(self, worker: str = "w1") -> Attempt:

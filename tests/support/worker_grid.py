@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import hashlib
-import ipaddress
 import json
 import os
 import select
@@ -19,11 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from authority import Authority
 from xwhep.common import trust
 from xwhep.common.errors import AuthenticationFailed, Conflict, InvalidRequest, NotFound, XwhepError
 from xwhep.common.join import JoinLine
@@ -44,6 +39,7 @@ from xwhep.common.wire import (
     WorkRequest,
     WorkResult,
 )
+from xwhep.common.wire_bulk import Leases, Outcome, Outcomes, WorkResults
 from xwhep.worker.sandbox import Limits
 
 JOIN_TOKEN, TOKEN = "join-secret", "worker-secret"
@@ -55,52 +51,6 @@ MACHINE = Machine(
 
 def sha(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-class Authority:
-    """A certificate authority with one server certificate for localhost."""
-
-    def __init__(self, folder: Path) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._signed("test authority", self._key, ca=True)
-        self.pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
-        server_key = ec.generate_private_key(ec.SECP256R1())
-        server = self._signed("localhost", server_key, ca=False)
-        private = server_key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        self.chain = folder / f"server-{os.urandom(4).hex()}.pem"
-        self.chain.write_bytes(server.public_bytes(serialization.Encoding.PEM) + private)
-
-    def _signed(self, name: str, key: ec.EllipticCurvePrivateKey, ca: bool) -> x509.Certificate:
-        now = datetime.datetime.now(datetime.UTC)
-        names = x509.SubjectAlternativeName(
-            [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        )
-        usage = x509.KeyUsage(
-            digital_signature=not ca, key_cert_sign=ca, crl_sign=ca, content_commitment=False, key_encipherment=False,
-            data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
-        )  # fmt: skip
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(_name(name))
-            .issuer_name(_name("test authority"))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(usage, critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-        )
-        if not ca:
-            builder = builder.add_extension(names, critical=False)
-        return builder.sign(self._key, hashes.SHA256())
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -181,6 +131,7 @@ class Grid:
         self.new_token = ""
         self.heartbeats: list[tuple[float, list[Running]]] = []
         self.requests: list[WorkRequest] = []
+        self.messages: list[WorkResults] = []
         self.enrolled: list[Enrol] = []
         self.left: list[Leave] = []
         self.calls: list[tuple[str, str, dict[str, str]]] = []
@@ -295,9 +246,9 @@ class Grid:
         if call.path.startswith("/v1/blobs/"):
             return self._blob(call, body)
         handlers: dict[str, Callable[[bytes], Any]] = {
-            "/v1/worker/request": lambda body: self._request(body, call.connection),
+            "/v1/worker/leases": lambda body: self._leases(body, call.connection),
             "/v1/worker/heartbeat": self._heartbeat,
-            "/v1/worker/result": self._result,
+            "/v1/worker/results": self._results,
             "/v1/worker/leave": self._leave,
             "/v1/worker/output": self._output,
         }
@@ -314,7 +265,7 @@ class Grid:
         self.enrolled.append(message)
         return Enrolled(worker_id="w1", token=TOKEN, heartbeat_s=self.heartbeat_s)
 
-    def _request(self, body: bytes, connection: socket.socket) -> Lease | None:
+    def _leases(self, body: bytes, connection: socket.socket) -> Leases | None:
         message = msgspec.json.decode(body, type=WorkRequest)
         server = self._server
         with self.changed:
@@ -324,10 +275,10 @@ class Grid:
             gone = bool(select.select([connection], [], [], 0)[0])  # only its end can be read from a waiting worker
             if not self.pending or self._server is not server or gone:
                 return None
-            lease = self.pending.pop(0)
-            self.leased[lease.job_id, lease.attempt] = lease
+            leases, self.pending = self.pending[: message.slots], self.pending[message.slots :]
+            self.leased |= {(lease.job_id, lease.attempt): lease for lease in leases}
             self.changed.notify_all()
-            return lease
+            return Leases(leases=leases)
 
     def _heartbeat(self, body: bytes) -> HeartbeatReply:
         message = msgspec.json.decode(body, type=Heartbeat)
@@ -350,23 +301,36 @@ class Grid:
             self.changed.notify_all()
         return Ack()
 
-    def _result(self, body: bytes) -> Ack:
-        message = msgspec.json.decode(body, type=WorkResult)
+    def _results(self, body: bytes) -> Outcomes:
+        message = msgspec.json.decode(body, type=WorkResults)
+        self.messages.append(message)
+        contents = {sha(content): content for content in message.contents}
+        outcomes = []
+        for result in message.results:
+            try:
+                self._take(result, contents)
+                outcomes.append(Outcome())
+            except XwhepError as exc:
+                outcomes.append(Outcome(code=exc.code, message=str(exc)))
+        return Outcomes(outcomes=outcomes)
+
+    def _take(self, message: WorkResult, contents: dict[str, bytes]) -> None:
         key = message.job_id, message.attempt
         with self.changed:
             if key in self.results and self.results[key] == message:
-                return Ack()
+                return
             if key not in self.leased:
                 raise Conflict(f"attempt {message.attempt} of {message.job_id} is not yours any more")
+            known = {**self.blobs, **contents, sha(b""): b""}
             for file in (message.result.stdout, message.result.stderr, *message.result.files):
-                if file.sha256 not in self.blobs:
+                if file.sha256 not in known:
                     raise NotFound(f"the blob {file.sha256} is not uploaded yet")
-                if len(self.blobs[file.sha256]) != file.size:
+                if len(known[file.sha256]) != file.size:
                     raise InvalidRequest("the size is another")
+            self.blobs = known
             del self.leased[key]
             self.results[key] = message
             self.changed.notify_all()
-            return Ack()
 
     def _leave(self, body: bytes) -> Ack:
         with self.changed:

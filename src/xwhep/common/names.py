@@ -6,6 +6,7 @@ import re
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")  # of apps, data, groups, workers, labels of workers, assets
 NAME_RULE = "must start with a letter or digit, then have letters, digits or . _ + - (128 at most)"
+_ODD = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 MAX_WORD = 256  # characters of a job's label, group and session
 
 
@@ -15,7 +16,7 @@ def is_name(text: str) -> bool:
 
 def is_plain(text: str) -> bool:
     """Without control characters and halves of characters."""
-    return not any(ord(char) < 32 or ord(char) == 127 or 0xD800 <= ord(char) <= 0xDFFF for char in text)
+    return not _ODD.search(text)
 
 
 def is_word(text: str) -> bool:

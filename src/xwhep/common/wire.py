@@ -49,8 +49,10 @@ Every identifier is an opaque string. Unknown fields are ignored on reading, so 
     POST   /v1/workers/{id}/rotate                -> Ack; its next heartbeat brings a new token   admin; its owner
     POST   /v1/workers/{id}/unquarantine          -> Worker; its failures are forgotten   admin
     POST   /v1/worker/request  WorkRequest        -> Lease | 204 after `wait`       worker
+    POST   /v1/worker/leases   WorkRequest        -> Leases, one a free slot at most | 204  worker
     POST   /v1/worker/heartbeat Heartbeat         -> HeartbeatReply                 worker
     POST   /v1/worker/result   WorkResult         -> Ack; 409 when the attempt is stale   worker
+    POST   /v1/worker/results  WorkResults        -> Outcomes, one for each result  worker
     POST   /v1/worker/output   Output             -> Ack; 409 when the attempt is stale   worker
     POST   /v1/worker/leave    Leave              -> Ack                            worker, when it stops in good order
 
@@ -212,7 +214,7 @@ class WorkerChange(Model, frozen=True, kw_only=True):
 
 class WorkRequest(Model, frozen=True, kw_only=True):
     machine: Machine
-    slots: int = 1  # free slots; the server leases at most one job a request
+    slots: int = 1  # free slots: /v1/worker/leases gives at most so many jobs
     wait_s: float = 20.0  # how long the server may hold the request while there is no job
 
 

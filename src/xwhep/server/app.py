@@ -16,6 +16,7 @@ from xwhep.server.routes import (
     logs,
     modes,
     monitoring,
+    results,
     sessions,
     summaries,
     tokens,
@@ -27,6 +28,7 @@ def make_app(grid: Grid) -> Starlette:
     """Every route of the wire; the busiest first, since they are tried in order."""
     routes = [
         *work.ROUTES,
+        *results.ROUTES,
         *batches.ROUTES,
         *summaries.ROUTES,
         *jobs.ROUTES,

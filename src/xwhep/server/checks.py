@@ -46,11 +46,13 @@ def refuse(condition: bool, message: str) -> None:
 
 
 def check_name(name: str, what: str) -> None:
-    refuse(not is_name(name), f"{what} {name[:128]!r} {NAME_RULE}")
+    if not is_name(name):  # not by refuse: its message would be made for each name
+        raise InvalidRequest(f"{what} {name[:128]!r} {NAME_RULE}", "correct the request")
 
 
 def check_size(size: int, what: str) -> None:
-    refuse(not 0 <= size <= MAX_SIZE, f"the size of {what} must not be negative, nor above {MAX_SIZE}")
+    if not 0 <= size <= MAX_SIZE:
+        raise InvalidRequest(f"the size of {what} must not be negative, nor above {MAX_SIZE}", "correct the request")
 
 
 def check_app(spec: AppSpec) -> None:
@@ -106,7 +108,8 @@ def check_key(key: str) -> None:
 
 def check_scheduling(spec: JobSpec) -> None:
     """When, where and how often a job is to run."""
-    _check_needs(spec.needs)
+    if spec.needs != _NOTHING:
+        _check_needs(spec.needs)
     refuse(
         not -MAX_PRIORITY <= spec.priority <= MAX_PRIORITY, f"a priority is between -{MAX_PRIORITY} and {MAX_PRIORITY}"
     )
@@ -118,6 +121,9 @@ def check_scheduling(spec: JobSpec) -> None:
     refuse(len(spec.after) > MAX_AFTER, f"a job comes after at most {MAX_AFTER} others")
     refuse(not 1 <= spec.replicas <= MAX_REPLICAS, f"replicas are between 1 and {MAX_REPLICAS}")
     refuse(not 0 <= spec.quorum <= spec.replicas, "a quorum is at most the number of replicas")
+
+
+_NOTHING = Needs()
 
 
 def _check_needs(needs: Needs) -> None:
@@ -172,10 +178,9 @@ def _check_file(file: ResultFile) -> None:
 
 
 def _check_path(path: str, what: str) -> None:
-    refuse(
-        len(path) > MAX_PATH or "\0" in path or any(part in ("", ".", "..") for part in path.split("/")),
-        f"{what} {path[:200]!r} must be relative, without . or .. or empty parts",
-    )
+    if len(path) > MAX_PATH or "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
+        must = "must be relative, without . or .. or empty parts"
+        raise InvalidRequest(f"{what} {path[:200]!r} {must}", "correct the request")
 
 
 def whole_number(text: str, name: str, most: int) -> int:

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _LOG = logging.getLogger("xwhep.server")
@@ -14,6 +15,12 @@ _LOG = logging.getLogger("xwhep.server")
 def log_event(event: str, **fields: Any) -> None:
     """Say what happened, e.g. log_event("job leased", job=..., attempt=..., worker=...)."""
     _LOG.info(event, extra={"fields": fields})
+
+
+def log_events(event: str, each: Iterable[Mapping[str, Any]]) -> None:
+    """The same event for each of some jobs: a line for each, written at once."""
+    if rows := list(each):
+        _LOG.info(event, extra={"rows": rows})
 
 
 def log_problem(event: str, **fields: Any) -> None:
@@ -25,23 +32,30 @@ class TextFormatter(logging.Formatter):
     """2026-11-23T22:46:37Z job leased job=4f.. attempt=1 worker=node7"""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields: dict[str, Any] = getattr(record, "fields", {})
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
         level = "" if record.levelno == logging.INFO else f" {record.levelname.lower()}:"
-        line = f"{stamp}{level} {_one_line(record.getMessage())}"
-        line += "".join(f" {name}={_one_line(str(value))}" for name, value in fields.items())
-        return line + (f"\n{self.formatException(record.exc_info)}" if record.exc_info else "")
+        head = f"{stamp}{level} {_one_line(record.getMessage())}"
+        lines = (
+            head + "".join(f" {name}={_one_line(str(value))}" for name, value in fields.items())
+            for fields in _rows(record)
+        )
+        return "\n".join(lines) + (f"\n{self.formatException(record.exc_info)}" if record.exc_info else "")
 
 
 class JsonFormatter(logging.Formatter):
     """{"time": 1795474000.1, "level": "info", "event": "job leased", "job": ...}"""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields: dict[str, Any] = getattr(record, "fields", {})
         body = {"time": round(record.created, 3), "level": record.levelname.lower(), "event": record.getMessage()}
         if record.exc_info:
             body["traceback"] = self.formatException(record.exc_info)
-        return json.dumps({**body, **fields}, default=str)
+        return "\n".join(json.dumps({**body, **fields}, default=str) for fields in _rows(record))
+
+
+def _rows(record: logging.LogRecord) -> Sequence[Mapping[str, Any]]:
+    """The fields of each line that the record is."""
+    rows: Sequence[Mapping[str, Any]] = getattr(record, "rows", None) or [getattr(record, "fields", {})]
+    return rows
 
 
 def _one_line(text: str) -> str:

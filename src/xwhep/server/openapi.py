@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from xwhep.common import wire as w
+from xwhep.common import wire_bulk as bulk
 from xwhep.common.version import VERSION
 
 REF = "#/components/schemas/{name}"
@@ -84,8 +85,10 @@ OPERATIONS: tuple[Operation, ...] = (
     _op("POST /v1/workers/{id}/rotate user", None, w.Ack),
     _op("POST /v1/workers/{id}/unquarantine admin", None, w.Worker),
     _op("POST /v1/worker/request worker", w.WorkRequest, w.Lease),
+    _op("POST /v1/worker/leases worker", w.WorkRequest, bulk.Leases),
     _op("POST /v1/worker/heartbeat worker", w.Heartbeat, w.HeartbeatReply),
     _op("POST /v1/worker/result worker", w.WorkResult, w.Ack),
+    _op("POST /v1/worker/results worker", bulk.WorkResults, bulk.Outcomes),
     _op("POST /v1/worker/output worker", w.Output, w.Ack),
     _op("POST /v1/worker/leave worker", w.Leave, w.Ack),
 )

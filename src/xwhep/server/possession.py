@@ -17,13 +17,21 @@ async def holds(grid: Grid, holder: str, sha256: str) -> bool:
     return sha256 == EMPTY_SHA256 or await grid.store.assets.holds_blob(sha256, holder)
 
 
+async def size_of(grid: Grid, sha256: str) -> int | None:
+    """Bytes of a content, whether it is a file or kept in the store; None when it is not here."""
+    small = await grid.store.assets.small_size(sha256)
+    return grid.blobs.size(sha256) if small is None else small
+
+
 async def check_held(grid: Grid, holder: str, sha256: str, size: int) -> None:
     """Raises:
     NotFound: `holder` never uploaded it.
     InvalidRequest: its size is another.
     """
+    if sha256 == EMPTY_SHA256 and not size:
+        return
     grid.blobs.note_use(sha256)
-    here = grid.blobs.size(sha256)
+    here = await size_of(grid, sha256)
     if here is None or not await holds(grid, holder, sha256):
         raise NotFound(f"the blob {sha256} is not uploaded yet", f"PUT it to /v1/blobs/{sha256} first")
     if here != size:

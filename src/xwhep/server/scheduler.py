@@ -16,6 +16,8 @@ from xwhep.server.matching import Candidate
 from xwhep.server.store.protocol import Store
 from xwhep.server.store.records import Change
 
+SHARERS = 64  # of the waiting requests, who share the pending jobs
+
 
 @dataclass(eq=False)
 class Waiting:
@@ -55,6 +57,14 @@ class Dispatcher:
             del self._waiting[waiting]
             if waiting.woken.is_set() and waiting.woken_for and not self._stopping:
                 self.wake(Change(pending_kind=waiting.woken_for))
+
+    def enough_for(self, slots: int) -> int:
+        """So many pending jobs, and everyone who waits can have as many as `slots`; more need not be counted."""
+        return slots * min(len(self._waiting), SHARERS)
+
+    def share(self, pending: int, slots: int) -> int:
+        """How many of the pending jobs one of the waiting requests may take: few jobs are spread over many workers."""
+        return min(slots, -(-pending // min(max(1, len(self._waiting)), SHARERS)))
 
     def wake(self, change: Change) -> None:
         """Jobs of that kind may run now: tell the first that fit, are not avoided and were not told yet."""

@@ -1,6 +1,6 @@
 """The state folder: made at first start, checked at every start, used by one server at a time.
 
-STATE/xwhep.db     users, sessions, workers, apps, data, jobs      STATE/blobs/      contents, by sha256
+STATE/xwhep.db     users, workers, apps, data, jobs, small blobs  STATE/blobs/      large contents, by sha256
 STATE/ca.key       the authority's key                             STATE/incoming/   uploads under way
 STATE/ca.pem       its certificate, which everyone may know        STATE/lock        held by the running server
 STATE/server.pem   the server's key and certificate                STATE/admin.login login and password, a line each

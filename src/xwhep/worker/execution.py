@@ -212,7 +212,7 @@ def _run(command: sandbox.Command, attempt: Attempt, shop: Workshop, bench: _Ben
             stdin=stack.enter_context((stdin if stdin.exists() else Path(os.devnull)).open("rb")),
             stdout=stack.enter_context((bench.folder / "stdout").open("xb")),
             stderr=stack.enter_context((bench.folder / "stderr").open("xb")),
-            status=stack.enter_context((bench.folder / "status").open("x+b")),
+            status=stack.enter_context(os.fdopen(os.memfd_create("status"), "w+b", buffering=0)),
         )
         return shop.launcher.run(command, streams, attempt.cancel)
 
@@ -238,7 +238,7 @@ def _store(attempt: Attempt, shop: Workshop, bench: _Bench, account: _Account) -
     )
     message = WorkResult(job_id=attempt.lease.job_id, attempt=attempt.lease.attempt, result=result)
     paths = [bench.folder / "stdout", bench.folder / "stderr", *(path for _, path in found.files)]
-    assert len(paths) == len(listed(stdout, stderr, result.files))  # noqa: S101 - Parcel.files pairs them by position
+    assert len(paths) == len(listed(result))  # noqa: S101 - Parcel.files pairs them by position
     if disk_free(shop.jobs) < _FULL_BYTES:
         shop.cache.clear()
     parcel = shop.spool.put(message, paths)

@@ -23,6 +23,7 @@ from xwhep.common.errors import UsageError
 from xwhep.worker import processes, sandbox, seccomp
 from xwhep.worker.flag import Flag
 from xwhep.worker.sandbox import BUBBLEWRAP, CONTAINER, FORMS, PROCESS, Command, Form, Limits, Wiring
+from xwhep.worker.system_files import SystemFiles
 from xwhep.worker.watch import Watch, explained
 
 log = logging.getLogger(__name__)
@@ -74,9 +75,10 @@ class _Status(msgspec.Struct, rename="kebab"):
 class Launcher:
     """Starts jobs behind one wall. Slots share it."""
 
-    def __init__(self, wall: Wall, limits: Limits, grace_s: float) -> None:
+    def __init__(self, wall: Wall, limits: Limits, grace_s: float, files: SystemFiles | None = None) -> None:
         self.isolation, self._wall = wall.isolation, wall
         self._limits, self._grace_s = limits, grace_s
+        self._files = files  # without them each of those is a mount of its own
         self._system = sandbox.system_options() if wall.isolation == BUBBLEWRAP else []
         self._lock = threading.Lock()
         self._started: dict[int, Mapping[str, str]] = {}  # pid of each running job and its environment
@@ -148,7 +150,8 @@ class Launcher:
         if filtered is not None:
             passed.append(_readable(filtered, stack))
         wiring = Wiring(status=status.fileno(), seccomp=passed[1] if filtered is not None else None)
-        told = sandbox.bubblewrap_options(command, self._system, self._wall.form, wiring)
+        system = [*self._system, *sandbox.shown_options(self._files.current() if self._files else None)]
+        told = sandbox.bubblewrap_options(command, system, self._wall.form, wiring)
         passed.append(_readable(sandbox.packed(told), stack))
         return sandbox.bubblewrap_argv(command, self._limits, passed[-1]), tuple(passed)
 
@@ -284,7 +287,7 @@ def probe(wall: Wall, limits: Limits, state: Path) -> str:
         folder.chmod(0o711)
         make_folders(folder)
         command = Command(argv=("/usr/bin/true",), environment={}, folder=folder)
-        launcher = Launcher(wall, limits, grace_s=0)
+        launcher = Launcher(wall, limits, grace_s=0, files=SystemFiles(folder / "etc"))
         cancel = Flag()
         timer = threading.Timer(PROBE_S, cancel.set)
         timer.start()

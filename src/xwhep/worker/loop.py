@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from xwhep.common.errors import AuthenticationFailed, NotAllowed, XwhepError
 from xwhep.common.wire import Ack, Lease, Leave, Running, WorkRequest
+from xwhep.common.wire_bulk import MAX_LEASES, Leases
 from xwhep.worker.board import Attempt
 from xwhep.worker.control import Control, Mode, stored_mode
 from xwhep.worker.delivery import Delivery
@@ -121,18 +122,27 @@ class Worker:
     def _dispatch(self) -> None:
         backoff = Backoff()
         while self._take_slot():
+            slots = 1 + self._take_free_slots()
             try:
-                lease = self._ask()
+                leases = self._ask(slots)
                 backoff.reset()
             except (AuthenticationFailed, NotAllowed):
                 raise
             except XwhepError as exc:
-                self._slots.release()
+                self._slots.release(slots)
                 if not self._stop.is_set() and self._mode == Mode.WORKING:  # else it was broken off on purpose
                     pause(backoff, exc, self._stop, "asking for work")
                 continue
-            if lease is None or not self._accept(lease):
-                self._slots.release()
+            unused = slots - sum(map(self._accept, leases[:slots]))
+            if unused:
+                self._slots.release(unused)
+
+    def _take_free_slots(self) -> int:
+        """All that are free at this moment: the server may fill them at once."""
+        taken = 0
+        while taken < MAX_LEASES - 1 and self._slots.acquire(blocking=False):
+            taken += 1
+        return taken
 
     def _take_slot(self) -> bool:
         """Wait for a free slot, and until not too many results wait for the server. False when it is time to stop."""
@@ -165,11 +175,11 @@ class Worker:
         if mode != Mode.WORKING:
             self._polls.abort()
 
-    def _ask(self) -> Lease | None:
-        free = max(1, self._slot_count - len(self._shop.board.unfinished()))
+    def _ask(self, slots: int) -> list[Lease]:
         machine = self._host.announce(sorted(self._shop.assets.installed()))
-        request = WorkRequest(machine=machine, slots=free, wait_s=POLL_S)
-        return self._polls.post("/v1/worker/request", request, Lease, timeout_s=POLL_S + POLL_MARGIN_S)
+        request = WorkRequest(machine=machine, slots=slots, wait_s=POLL_S)
+        found = self._polls.post("/v1/worker/leases", request, Leases, timeout_s=POLL_S + POLL_MARGIN_S)
+        return found.leases if found else []
 
     def _accept(self, lease: Lease) -> bool:
         attempt = Attempt(lease)

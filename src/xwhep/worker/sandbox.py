@@ -22,10 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xwhep.worker import confine
+from xwhep.worker.system_files import NAMES
 
 BUBBLEWRAP, CONTAINER, PROCESS = "bubblewrap", "container", "process"
-# What programs need to start, to print dates and names. No /etc as a whole: host keys, passwords and such live there.
-_ETC = ("alternatives", "group", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "nsswitch.conf", "passwd")
 _SYSTEM = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm")  # noqa: S108
 _PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -158,7 +157,7 @@ class Wiring:
 
 
 def bubblewrap_options(command: Command, system: Sequence[str], form: Form, wiring: Wiring) -> list[str]:
-    """Everything bwrap is told but the command. `system` comes from `system_options`."""
+    """Everything bwrap is told but the command. `system` comes from `system_options` and `shown_options`."""
     options = [
         *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
         *("--cap-drop", "ALL", "--die-with-parent", "--json-status-fd", str(wiring.status), "--clearenv"),
@@ -180,17 +179,24 @@ def bubblewrap_options(command: Command, system: Sequence[str], form: Form, wiri
 
 
 def system_options(root: Path = Path("/")) -> list[str]:
-    """The read-only system as options of bwrap: /usr, /opt, the links or folders beside them, a few files of /etc."""
-    options = ["--ro-bind", "/usr", "/usr", "--ro-bind-try", "/opt", "/opt"]
+    """The read-only system as options of bwrap: /usr, and the links or folders beside it."""
+    options = ["--ro-bind", "/usr", "/usr"]
     for name in _SYSTEM:
         path = root / name
         if path.is_symlink():
             options += ["--symlink", str(path.readlink()), f"/{name}"]
         elif path.is_dir():
             options += ["--ro-bind", f"/{name}", f"/{name}"]
-    for name in _ETC:
-        options += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     return options
+
+
+def shown_options(etc: Path | None, opt: Path = Path("/opt")) -> list[str]:
+    """What of the system may change between two jobs: /opt, and the little that they see of /etc; `etc` is its copy."""
+    if etc is not None:
+        options = ["--ro-bind", str(etc), "/etc"]
+    else:
+        options = [word for name in NAMES for word in ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")]
+    return [*options, "--ro-bind", str(opt), "/opt"] if opt.is_dir() and any(opt.iterdir()) else options
 
 
 def packed(options: Sequence[str]) -> bytes:

@@ -2,6 +2,7 @@
 
 state/  identity.json ca-*.pem   who it is            0600
         cache/ spool/ rejected/  blobs and results    0700
+        etc/                     what jobs see of /etc
         jobs/                    running jobs; whatever is there at start is from a life that was cut short
         lock status.json         one worker per folder; what it is doing
 """
@@ -37,6 +38,7 @@ from xwhep.worker.sandbox import BUBBLEWRAP, PROCESS, Form, Limits
 from xwhep.worker.settings import Settings
 from xwhep.worker.signatures import Signers
 from xwhep.worker.spool import Spool
+from xwhep.worker.system_files import SystemFiles
 from xwhep.worker.trees import remove_tree
 
 log = logging.getLogger(__name__)
@@ -179,7 +181,7 @@ def _workshop(settings: Settings, identity: Identity, wall: Wall, assets: Assets
         session=identity.session(settings.state),
         cache=Cache(settings.state / "cache", settings.cache_max, settings.disk_reserve),
         assets=assets,
-        launcher=Launcher(wall, limits_of(settings), settings.stop_grace),
+        launcher=Launcher(wall, limits_of(settings), settings.stop_grace, SystemFiles(settings.state / "etc")),
         spool=Spool(settings.state),
         board=Board(settings.state, status),
         signers=Signers(settings.signers),

@@ -1,9 +1,9 @@
 """Finished results on this disk, from before the server hears of them until it says it has them.
 
-    spool/JOB.ATTEMPT/result.json   a WorkResult
-    spool/JOB.ATTEMPT/files/0 1 ..  stdout, stderr, then each file, in the order result.json names them
+    spool/JOB.ATTEMPT/result.json   a WorkResult, with the contents of its small files
+    spool/JOB.ATTEMPT/files/0 1 ..  stdout, stderr, then each file, in the order result.json names them; the large ones
 
-Files are moved here, not copied: a full disk cannot lose a result.
+Large files are moved here, not copied: a full disk cannot lose them. Small ones need no sync of their own.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from xwhep.common.durable import sync, write_private
-from xwhep.common.wire import ResultFile, WorkResult
+from xwhep.common.wire import JobResult, ResultFile, WorkResult
+from xwhep.common.wire_bulk import INLINE_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +28,20 @@ _RESULT = "result.json"
 REJECTED_KEPT = 16
 
 
+PARCEL_BYTES = 256 * 1024  # of contents in one result.json, of which each has INLINE_BYTES at most
+
+
+class _Stored(WorkResult, frozen=True, kw_only=True):
+    contents: dict[str, bytes] = {}  # by sha256
+
+
 @dataclass(frozen=True)
 class Parcel:
-    """One stored result."""
+    """One stored result. `contents`: what is kept, and travels, with the message itself, by sha256."""
 
     folder: Path
     message: WorkResult
+    contents: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -41,17 +50,31 @@ class Parcel:
     def __str__(self) -> str:
         return f"job {self.message.job_id} attempt {self.message.attempt}"
 
+    @property
+    def inline_bytes(self) -> int:
+        return sum(map(len, self.contents.values()))
+
     def files(self) -> list[tuple[ResultFile, Path]]:
         """Everything to upload and where it lies."""
-        result = self.message.result
         return [
             (file, self.folder / "files" / str(number))
-            for number, file in enumerate(listed(result.stdout, result.stderr, result.files))
+            for number, file in enumerate(listed(self.message.result))
+            if file.size and file.sha256 not in self.contents
         ]
 
 
-def listed(stdout: ResultFile, stderr: ResultFile, files: Sequence[ResultFile]) -> list[ResultFile]:
-    return [stdout, stderr, *files]
+def listed(result: JobResult) -> list[ResultFile]:
+    return [result.stdout, result.stderr, *result.files]
+
+
+def _small_contents(message: WorkResult, paths: Sequence[Path]) -> dict[str, bytes]:
+    contents: dict[str, bytes] = {}
+    left = PARCEL_BYTES
+    for file, path in zip(listed(message.result), paths, strict=True):
+        if 0 < file.size <= min(INLINE_BYTES, left) and file.sha256 not in contents:
+            contents[file.sha256] = path.read_bytes()
+            left -= file.size
+    return contents
 
 
 def key_of(job_id: str, attempt: int) -> str:
@@ -73,7 +96,8 @@ class Spool:
         self._folder.mkdir(mode=0o700, exist_ok=True)
 
     def put(self, message: WorkResult, paths: Sequence[Path]) -> Parcel:
-        """Store a result: once this returns, it survives a power cut. `paths` are moved, ordered as `Parcel.files`.
+        """Store a result: once this returns, it survives a power cut. `paths` of all its files, as `listed` has them;
+        large ones are moved.
 
         Raises:
             OSError: the disk is full or broken.
@@ -81,16 +105,23 @@ class Spool:
         key = key_of(message.job_id, message.attempt)
         making, final = self._folder / f".{key}.new", self._folder / key
         shutil.rmtree(making, ignore_errors=True)
-        (making / "files").mkdir(parents=True, mode=0o700)
-        for number, path in enumerate(paths):
-            target = making / "files" / str(number)
-            path.rename(target)
-            sync(target)
-        sync(making / "files")
-        write_private(making / _RESULT, msgspec.json.encode(message))
+        making.mkdir(mode=0o700)
+        parcel = Parcel(final, message, _small_contents(message, paths))
+        if large := parcel.files():
+            self._move(paths, [int(place.name) for _, place in large], making / "files")
+        stored = _Stored(**msgspec.structs.asdict(message), contents=dict(parcel.contents))
+        write_private(making / _RESULT, msgspec.json.encode(stored))
         making.rename(final)
         sync(self._folder)
-        return Parcel(final, message)
+        return parcel
+
+    def _move(self, paths: Sequence[Path], numbers: Sequence[int], folder: Path) -> None:
+        folder.mkdir(mode=0o700)
+        for number in numbers:
+            target = folder / str(number)
+            paths[number].rename(target)
+            sync(target)
+        sync(folder)
 
     def parcels(self) -> list[Parcel]:
         """What is waiting, oldest first. Leftovers of a write cut short are removed: nobody was told of them."""
@@ -100,12 +131,13 @@ class Spool:
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
             try:
-                message = msgspec.json.decode((folder / _RESULT).read_bytes(), type=WorkResult)
+                stored = msgspec.json.decode((folder / _RESULT).read_bytes(), type=_Stored)
             except (OSError, msgspec.DecodeError) as exc:
                 log.error("%s is damaged and set aside: %s", folder, exc)
                 self.reject(folder)
                 continue
-            found.append(Parcel(folder, message))
+            message = WorkResult(job_id=stored.job_id, attempt=stored.attempt, result=stored.result)
+            found.append(Parcel(folder, message, stored.contents))
         return found
 
     def drop(self, parcel: Parcel) -> None:

@@ -8,11 +8,13 @@ import re
 import msgspec
 import pytest
 
-from xwhep.common import wire
+from xwhep.common import wire, wire_bulk
 from xwhep.common.wire import FINAL_STATES, Job, JobState, Lease, Machine, Model, WorkRequest
 
 MODELS = [
-    model for model in vars(wire).values() if inspect.isclass(model) and issubclass(model, Model) and model is not Model
+    model
+    for model in {**vars(wire), **vars(wire_bulk)}.values()
+    if inspect.isclass(model) and issubclass(model, Model) and model is not Model
 ]
 SAMPLES = {
     str: "text",
@@ -23,6 +25,7 @@ SAMPLES = {
     bytes: b"\x00x",
     bool | None: True,
     list[str]: ["a"],
+    list[bytes]: [b"\x00x"],
     dict[str, str]: {"a": "b"},
     dict[str, int]: {"a": 1},
 }

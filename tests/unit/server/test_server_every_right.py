@@ -196,6 +196,10 @@ def _result(world: World, who: str) -> Ask:
     return Ask(body=uploader.result(lease))
 
 
+def _results(world: World, who: str) -> Ask:
+    return Ask(body={"results": [_result(world, who).body]})
+
+
 def _output(world: World, who: str) -> Ask:
     lease = world.lease()
     given = {"job_id": lease["job_id"], "attempt": lease["attempt"], "stream": "stdout", "offset": 0, "data": "aGk="}
@@ -307,8 +311,10 @@ TABLE = (
     row("POST /v1/workers/{id}/rotate", owners(), at(lambda world: world.private_worker())),
     row("POST /v1/workers/{id}/unquarantine", admins(), at(lambda world: world.private_worker())),
     row("POST /v1/worker/request", workers(204), _machine),
+    row("POST /v1/worker/leases", workers(204), _machine),
     row("POST /v1/worker/heartbeat", workers(), body(lambda world: {"running": []})),
     row("POST /v1/worker/result", workers(409, holder=200), _result),
+    row("POST /v1/worker/results", workers(), _results),  # each result has its outcome: test_server_bulk.py
     row("POST /v1/worker/output", workers(409, holder=200), _output),
     row("POST /v1/worker/leave", workers(), body(lambda world: {"running": []})),
 )

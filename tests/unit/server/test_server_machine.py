@@ -13,9 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from server_kit import Clock, Kit, open_sqlite, result
 from xwhep.common.errors import Conflict, InvalidRequest
-from xwhep.common.wire import FINAL_STATES, JobState
+from xwhep.common.wire import FINAL_STATES, JobSpec, JobState
 from xwhep.server.store import sqlite_rows
-from xwhep.server.store.records import JobFilter, LossRule
+from xwhep.server.store.records import Delivery, Finished, JobFilter, LossRule
 from xwhep.server.transitions import TRANSITIONS
 
 RULE = LossRule(limit=3, back_off_s=5.0, quarantine_after=3, quarantine_s=20.0)
@@ -37,6 +37,8 @@ class JobsLiveByTheTable(RuleBasedStateMachine):
         self.do(self.kit.fill(len(WORKERS)))
         self.held: dict[tuple[str, int], object] = {}  # every attempt that was ever leased
         self.seen: dict[str, tuple[JobState, int]] = {}
+        self.delivered: dict[str, int] = {}  # job to the attempt whose result was taken
+        self.submitted: list[str] = []
         self.families: dict[tuple[str, str], str] = {}  # (job, worker) to the replica of it that it ran
 
     def do(self, coroutine):
@@ -57,24 +59,33 @@ class JobsLiveByTheTable(RuleBasedStateMachine):
         fields = {"after": after, "deadline_at": deadline and self.clock.now + deadline, "wall_clock_s": 40.0}
         dead = [job for job in self.jobs() if job.id in after and job.state in FINAL_STATES - {JobState.COMPLETED}]
         try:
-            self.do(self.kit.submit(priority=priority, replicas=replicas, **fields))
+            self.submitted.append(self.do(self.kit.submit(priority=priority, replicas=replicas, **fields)))
         except InvalidRequest:
             assert dead
         else:
             assert not dead
 
-    @rule(worker=st.sampled_from(WORKERS))
-    def lease(self, worker):
-        leased = self.do(self.kit.lease(worker))
-        if leased is None:
-            return
-        (row,) = self.kit.store._database.read(lambda tx: tx.all("job_get", id=leased.id))
-        waiting = self.kit.store._database.read(
-            lambda tx: tx._connection.execute(
-                "SELECT max(priority) FROM jobs WHERE state = 'pending' AND kind <> '' AND avoids = 0"
-            ).fetchone()[0]
-        )
-        assert waiting is None or waiting <= row["priority"]
+    @rule(worker=st.sampled_from(WORKERS), slots=st.sampled_from([1, 1, 2, 5]))
+    def lease(self, worker, slots):
+        leased = self.do(self.kit.lease_many(worker, slots))
+        assert len(leased) <= slots
+        for one in leased:
+            self._leased(one, worker)
+        if leased:
+            (row,) = self.rows(leased[-1].id)
+            waiting = self.kit.store._database.read(
+                lambda tx: tx._connection.execute(
+                    "SELECT max(priority) FROM jobs WHERE state = 'pending' AND kind <> '' AND avoids = 0"
+                ).fetchone()[0]
+            )
+            # A replica left out for its sibling's sake makes room for none of a lower priority.
+            assert waiting is None or waiting <= row["priority"] or len(leased) < slots
+
+    def rows(self, job_id):
+        return self.kit.store._database.read(lambda tx: tx.all("job_get", id=job_id))
+
+    def _leased(self, leased, worker):
+        (row,) = self.rows(leased.id)
         assert (leased.id, leased.attempt) not in self.held
         self.held[leased.id, leased.attempt] = worker
         if row["family"]:
@@ -92,6 +103,37 @@ class JobsLiveByTheTable(RuleBasedStateMachine):
             self.do(self.kit.finish(attempt, result(code=code, stdout=stdout, reason=reason)))
         except Conflict:
             assert not current
+
+    @rule(data=st.data(), stdout=st.sampled_from("bd"))
+    def deliver_many(self, data, stdout):
+        """In one message: those that are current end, the others change nothing and harm none."""
+        if not self.held:
+            return
+        keys = data.draw(st.lists(st.sampled_from(list(self.held)), min_size=1, max_size=5, unique=True))
+        attempts = [sqlite_rows.Attempt(job_id=key[0], number=key[1], worker_id=self.held[key]) for key in keys]
+        current = [self.do(self.kit.store.jobs.is_current(attempt)) for attempt in attempts]
+        before = [self.rows(attempt.job_id)[0]["revision"] for attempt in attempts]
+        deliveries = [Delivery(attempt=attempt, result=result(stdout=stdout), rule=RULE) for attempt in attempts]
+        outcomes = self.do(self.kit.store.jobs.finish_many(deliveries, {}))
+        for attempt, was_current, outcome, revision in zip(attempts, current, outcomes, before, strict=True):
+            if isinstance(outcome, Finished):
+                again = not was_current
+                assert (self.rows(attempt.job_id)[0]["revision"] == revision) == again
+                self.delivered.setdefault(attempt.job_id, attempt.number)
+                assert self.delivered[attempt.job_id] == attempt.number  # a job has one result
+            else:
+                assert isinstance(outcome, Conflict)
+                # A quorum may have stopped a replica that was current when the message began.
+                assert not was_current or len(attempts) > 1
+
+    @rule()
+    def restart(self):
+        """The server stops and starts: nothing is forgotten."""
+        seen = self.jobs()
+        self.do(self.kit.store.close())
+        self.kit.store = open_sqlite(Path(self.folder.name), self.clock)
+        self.do(self.kit.store.open())
+        assert self.jobs() == seen
 
     def _some_attempt(self, data):
         if not self.held:
@@ -119,6 +161,18 @@ class JobsLiveByTheTable(RuleBasedStateMachine):
         for gone in self.do(self.kit.store.jobs.expired(100)):
             self.do(self.kit.store.jobs.lose(gone, RULE))
         self.do(self.kit.store.jobs.time_passes(RULE))
+
+    @invariant()
+    def no_job_is_lost(self):
+        assert sorted(job.id for job in self.jobs()) == sorted(self.submitted)
+
+    @invariant()
+    def attempts_without_a_result_are_bounded(self):
+        """Those that are handed back are not: nobody was at fault."""
+        for job_id, _ in self.held:
+            (row,) = self.rows(job_id)
+            assert row["losses"] <= RULE.limit
+            assert row["losses"] + row["refusals"] <= JobSpec(app="tool").max_attempts
 
     @invariant()
     def every_step_is_in_the_table(self):

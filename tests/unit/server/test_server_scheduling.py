@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -74,6 +75,19 @@ def test_the_first_that_fits_is_woken_and_each_for_one_job(catalogue):
         dispatcher.wake(pending("everywhere"))
         assert first.woken.is_set()
         assert (first.sleep(), second.sleep()) == ("everywhere", "arm")
+
+
+@pytest.mark.parametrize(
+    ("waiting", "pending_jobs", "slots", "share"),
+    [(1, 3, 8, 3), (1, 20, 8, 8), (4, 4, 8, 1), (4, 10, 8, 3), (4, 100, 8, 8), (200, 64, 8, 1), (200, 500, 8, 8)],
+)
+def test_few_jobs_are_shared_and_many_fill_every_slot(catalogue, waiting, pending_jobs, slots, share):
+    dispatcher = Dispatcher(catalogue)
+    with contextlib.ExitStack() as stack:
+        for number in range(waiting):
+            stack.enter_context(dispatcher.waiting(worker(f"w{number}")))
+        counted = min(pending_jobs, dispatcher.enough_for(slots))
+        assert dispatcher.share(counted, slots) == share
 
 
 def test_so_many_are_woken_as_there_are_jobs(catalogue):

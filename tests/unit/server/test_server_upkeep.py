@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from server_kit import HASH, Kit, opened_kit
+from server_kit import HASH, Kit, opened_kit, result
 from xwhep.common.errors import NotFound
-from xwhep.common.wire import DatumSpec
+from xwhep.common.wire import DatumSpec, JobState
 from xwhep.server.blobs import EMPTY_SHA256, IN_USE_S, BlobFolder
 from xwhep.server.catalogue import AppCatalogue, KindCatalogue
 from xwhep.server.outputs import OutputBoard
 from xwhep.server.settings import Settings
-from xwhep.server.store.records import JobFilter
+from xwhep.server.store.records import Delivery, Finished, JobFilter
 from xwhep.server.upkeep import DAY_S, HOUR_S, Upkeep
 
 
@@ -91,6 +91,32 @@ def test_what_a_request_is_about_to_name_stays(fast_folder, folder, run):
             assert "e" not in kept(blobs)
             blobs.note_use(HASH["f"])
             assert list(blobs._used) == [HASH["f"]]
+
+    run(scenario)
+
+
+def test_small_contents_go_with_the_last_job_that_names_them(fast_folder, folder, run):
+    blobs, _ = folder
+    contents = {HASH["b"]: b"x", HASH["c"]: b"y"}
+
+    async def scenario():
+        async with opened_kit(fast_folder) as k:
+            ids = [await k.submit(), await k.submit()]
+            for letter in "bd":
+                delivery = Delivery(attempt=await k.leased(), result=result(stdout=letter))
+                (finished,) = await k.store.jobs.finish_many([delivery], contents | {HASH[letter]: b"x"})
+                assert finished == Finished(id=delivery.attempt.job_id, attempt=1, state=JobState.COMPLETED)
+            await k.store.assets.put_small(HASH["d"], b"x", "user:ann")
+            await k.store.assets.add_datum("ann", DatumSpec(name="d", sha256=HASH["d"], size=1))
+            await k.store.jobs.delete(ids[0])
+            k.clock.now += 25 * HOUR_S
+            await upkeep(k, blobs).tidy()
+            here = [letter for letter in "abcd" if await k.store.assets.small(HASH[letter]) is not None]
+            assert here == ["c", "d"]  # c is the error output of the other job
+            await k.store.jobs.delete(ids[1])
+            await upkeep(k, blobs).tidy()
+            assert await k.store.assets.small_size(HASH["c"]) is None
+            assert await k.store.assets.small_size(HASH["d"]) == 1
 
     run(scenario)
 

@@ -33,21 +33,31 @@ def board(tmp_path: Path) -> Board:
     return Board(tmp_path, STATUS)
 
 
-@pytest.fixture
-def parcel(spool: Spool, grid, tmp_path: Path) -> Parcel:
+def stored(spool: Spool, grid, folder: Path, contents: list[bytes], job_id: str = "job") -> Parcel:
     """A finished job, leased by the grid to this worker."""
-    grid.submit(b"program", job_id="job")
-    grid.leased[KEY] = grid.pending.pop()
-    contents = [b"out" * 100_000, b"", b"file"]
-    paths = [tmp_path / str(number) for number in range(3)]
+    grid.submit(b"program", job_id=job_id)
+    grid.leased[job_id, 1] = grid.pending.pop()
+    paths = [folder / f"{job_id}-{number}" for number in range(len(contents))]
     for path, content in zip(paths, contents, strict=True):
         path.write_bytes(content)
     names = ("stdout", "stderr", "file")
     files = [
-        ResultFile(path=name, sha256=grid.sha(text), size=len(text)) for name, text in zip(names, contents, strict=True)
+        ResultFile(path=name, sha256=grid.sha(text), size=len(text))
+        for name, text in zip(names, contents, strict=False)
     ]
     result = JobResult(exit_code=0, stdout=files[0], stderr=files[1], files=files[2:])
-    return spool.put(WorkResult(job_id="job", attempt=1, result=result), paths)
+    return spool.put(WorkResult(job_id=job_id, attempt=1, result=result), paths)
+
+
+@pytest.fixture
+def parcel(spool: Spool, grid, tmp_path: Path) -> Parcel:
+    return stored(spool, grid, tmp_path, [b"out" * 100_000, b"", b"file"])
+
+
+@pytest.fixture
+def small(spool: Spool, grid, tmp_path: Path) -> list[Parcel]:
+    """Five results without large files."""
+    return [stored(spool, grid, tmp_path, [b"out %d" % number, b""], f"job{number}") for number in range(5)]
 
 
 @pytest.fixture
@@ -60,24 +70,75 @@ def puts(grid) -> int:
 
 
 def test_blobs_then_result_then_nothing_is_left(grid, delivery, parcel, spool) -> None:
-    delivery.deliver(parcel)
+    delivery.deliver([parcel])
     assert grid.results[KEY] == parcel.message
     assert grid.blobs[parcel.message.result.stdout.sha256] == b"out" * 100_000
+    assert grid.blobs[grid.sha(b"file")] == b"file"
     assert spool.parcels() == []
-    assert puts(grid) == 3
+    assert puts(grid) == 1  # what is small came with the message
 
 
 def test_what_the_server_has_is_not_sent_again(grid, delivery, parcel) -> None:
     grid.blob(b"out" * 100_000)
-    grid.blob(b"")
-    delivery.deliver(parcel)
-    assert puts(grid) == 1
+    delivery.deliver([parcel])
+    assert puts(grid) == 0
 
 
-@pytest.mark.parametrize("call", [("HEAD", "/v1/blobs"), ("PUT", "/v1/blobs"), ("POST", "/v1/worker/result")], ids=str)
+def test_all_that_wait_go_in_one_message(grid, delivery, small, spool, board) -> None:
+    for each in small:
+        delivery.add(each)
+    delivery.finish()
+    delivery.run()
+    assert [len(message.results) for message in grid.messages] == [5]
+    assert puts(grid) == 0
+    assert {key[0] for key in grid.results} == {f"job{number}" for number in range(5)}
+    assert spool.parcels() == board.held() == []
+
+
+def test_a_stale_one_among_them_harms_no_other(grid, delivery, small, spool, caplog) -> None:
+    del grid.leased["job2", 1]
+    delivery.deliver(small)
+    assert sorted(key[0] for key in grid.results) == ["job0", "job1", "job3", "job4"]
+    assert "job job2 attempt 1: dropped" in caplog.text
+    assert spool.parcels() == []
+
+
+def test_one_that_spoils_the_message_is_found_and_set_aside(grid, delivery, small, spool, tmp_path) -> None:
+    refusal = b'{"code":"invalid_request","message":"no"}'
+    grid.fault("POST", "/v1/worker/results", *[lambda call: call.answer(422, refusal)] * 2)
+    delivery.deliver(small)
+    assert sorted(key[0] for key in grid.results) == ["job1", "job2", "job3", "job4"]
+    assert (tmp_path / "rejected/job0.1/result.json").exists()
+    assert spool.parcels() == []
+
+
+def test_a_message_is_of_bounded_size_and_small_results_wait_for_no_upload(
+    grid, delivery, parcel, small, monkeypatch
+) -> None:
+    monkeypatch.setattr("xwhep.worker.delivery.MESSAGE_RESULTS", 2)
+    for each in (small[0], parcel, *small[1:]):
+        delivery.add(each)
+    assert delivery.waiting() == 6
+    delivery.finish()
+    delivery.run()
+    sent = [[result.job_id for result in message.results] for message in grid.messages]
+    assert sent == [["job0"], ["job"], ["job1", "job2"], ["job3", "job4"]]
+    assert delivery.waiting() == 0
+
+
+def test_a_message_has_bounded_contents(grid, delivery, small, monkeypatch) -> None:
+    monkeypatch.setattr("xwhep.worker.delivery.MESSAGE_BYTES", 2 * small[0].inline_bytes)
+    for each in small:
+        delivery.add(each)
+    delivery.finish()
+    delivery.run()
+    assert [len(message.results) for message in grid.messages] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("call", [("HEAD", "/v1/blobs"), ("PUT", "/v1/blobs"), ("POST", "/v1/worker/results")], ids=str)
 def test_a_server_that_vanishes_at_any_step_gets_it_later(grid, delivery, parcel, call) -> None:
     grid.fault(*call, grid.hangs_up, grid.says(503), grid.says(507), grid.says(500))
-    delivery.deliver(parcel)
+    delivery.deliver([parcel])
     assert grid.results[KEY] == parcel.message
 
 
@@ -87,21 +148,21 @@ def test_a_lost_acknowledgement_delivers_once(grid, delivery, parcel, spool) -> 
         grid.results[KEY] = parcel.message
         call.hang_up()
 
-    grid.fault("POST", "/v1/worker/result", taken_but_not_told)
-    delivery.deliver(parcel)
+    grid.fault("POST", "/v1/worker/results", taken_but_not_told)
+    delivery.deliver([parcel])
     assert list(grid.results) == [KEY]
     assert spool.parcels() == []
 
 
 def test_an_answer_that_cannot_be_read_is_no_acknowledgement(grid, delivery, parcel) -> None:
-    grid.fault("POST", "/v1/worker/result", lambda call: call.answer(200, b"<html>"))
-    delivery.deliver(parcel)
-    assert sum(path == "/v1/worker/result" for _, path, _ in grid.calls) == 2
+    grid.fault("POST", "/v1/worker/results", lambda call: call.answer(200, b"<html>"))
+    delivery.deliver([parcel])
+    assert sum(path == "/v1/worker/results" for _, path, _ in grid.calls) == 2
 
 
 def test_a_stale_attempt_is_dropped_with_a_line(grid, delivery, parcel, caplog) -> None:
     grid.leased.clear()
-    delivery.deliver(parcel)
+    delivery.deliver([parcel])
     assert "job job attempt 1: dropped" in caplog.text
     assert not parcel.folder.exists()
     assert grid.results == {}
@@ -112,15 +173,17 @@ def test_a_server_that_lost_a_blob_meanwhile_gets_it_again(grid, delivery, parce
         grid.blobs.clear()
         call.answer(404, b"")
 
-    grid.fault("POST", "/v1/worker/result", forget)
-    delivery.deliver(parcel)
+    grid.fault("POST", "/v1/worker/results", forget)
+    delivery.deliver([parcel])
     assert grid.results[KEY] == parcel.message
-    assert puts(grid) == 6
+    assert puts(grid) == 2
 
 
 def test_what_the_server_refuses_for_good_is_set_aside(grid, delivery, parcel, tmp_path) -> None:
-    grid.fault("POST", "/v1/worker/result", lambda call: call.answer(422, b'{"code":"invalid_request","message":"no"}'))
-    delivery.deliver(parcel)
+    grid.fault(
+        "POST", "/v1/worker/results", lambda call: call.answer(422, b'{"code":"invalid_request","message":"no"}')
+    )
+    delivery.deliver([parcel])
     assert Spool(tmp_path).parcels() == []
     assert (tmp_path / "rejected/job.1/result.json").exists()
 
@@ -128,14 +191,14 @@ def test_what_the_server_refuses_for_good_is_set_aside(grid, delivery, parcel, t
 def test_a_revoked_worker_keeps_its_results(grid, delivery, parcel, spool) -> None:
     grid.tokens.clear()
     with pytest.raises(AuthenticationFailed):
-        delivery.deliver(parcel)
+        delivery.deliver([parcel])
     assert spool.parcels() == [parcel]
 
 
 def test_stopping_keeps_what_is_not_delivered(grid, delivery, parcel, spool) -> None:
     grid.fault("PUT", "/v1/blobs", lambda call: (delivery._stop.set(), call.hang_up()))
     with pytest.raises(Stopped):
-        delivery.deliver(parcel)
+        delivery.deliver([parcel])
     assert spool.parcels() == [parcel]
 
 

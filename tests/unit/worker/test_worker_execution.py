@@ -51,7 +51,7 @@ def test_a_result_is_stored_and_the_folder_gone(shop: Workshop, attempt: Attempt
     parcel = execute(attempt, shop)
     assert parcel is not None
     assert parcel.message.result.exit_code == 2
-    assert parcel.files()[0][1].read_bytes() == b"input"
+    assert parcel.contents[parcel.message.result.stdout.sha256] == b"input"
     assert list(shop.jobs.iterdir()) == []
     assert shop.spool.parcels() == [parcel]
 
@@ -168,7 +168,7 @@ def test_the_wall_clock_is_obeyed(grid, shop: Workshop, seconds: float, reason: 
     if reason:
         assert 0.3 <= time.monotonic() - before < 5
         assert result.exit_code == 128 + 15
-        assert parcel.files()[0][1].read_text() == "begun\n"
+        assert parcel.contents[result.stdout.sha256] == b"begun\n"
 
 
 def test_a_limit_that_was_passed_is_told_to_the_owner_of_the_job(grid, shop: Workshop, isolation: str) -> None:

@@ -19,6 +19,7 @@ from xwhep.worker import confine, launch, processes, sandbox
 from xwhep.worker.flag import Flag
 from xwhep.worker.launch import Ended, Launcher, Streams, Wall, choose, make_folders
 from xwhep.worker.sandbox import Command, Limits
+from xwhep.worker.system_files import SystemFiles
 
 LIMITS = Limits(processes=512, files=77)
 
@@ -54,9 +55,8 @@ def run(folder: Path, isolation: str) -> Iterator[Run]:
             argv=("/bin/sh", "-c", script, "sh"), environment=environment, folder=job, shown=more.get("shown", ())
         )
         (folder / "stdin").write_bytes(more.get("stdin", b""))
-        launcher = Launcher(
-            more.get("wall") or Wall(isolation, more.get("confined", False)), LIMITS, more.get("grace_s", 5.0)
-        )
+        wall = more.get("wall") or Wall(isolation, more.get("confined", False))
+        launcher = Launcher(wall, LIMITS, more.get("grace_s", 5.0), SystemFiles(folder / "etc"))
         with (
             (folder / "stdin").open("rb") as stdin,
             (folder / "out").open("wb") as out,

@@ -118,10 +118,21 @@ def test_the_system_of_a_merged_and_of_an_old_layout(tmp_path: Path) -> None:
     assert ("/usr", "/usr") in pairs(options, "--ro-bind")
 
 
-def test_no_secret_of_the_system_is_shown() -> None:
-    shown = {source for source, _ in pairs(sandbox.system_options(), "--ro-bind-try")}
+def test_no_secret_of_the_system_is_shown(tmp_path: Path) -> None:
+    options = [*sandbox.system_options(), *sandbox.shown_options(None, tmp_path)]
+    shown = {source for flag in ("--ro-bind", "--ro-bind-try") for source, _ in pairs(options, flag)}
     assert "/etc/passwd" in shown
     assert not shown & {"/etc", "/etc/shadow", "/etc/ssh", "/etc/ssl/private", "/root", "/home", "/var", "/run"}
+
+
+def test_a_copy_of_what_is_shown_of_etc_is_one_mount(tmp_path: Path) -> None:
+    assert sandbox.shown_options(tmp_path / "etc", tmp_path) == ["--ro-bind", str(tmp_path / "etc"), "/etc"]
+
+
+def test_opt_is_shown_when_there_is_something_in_it(tmp_path: Path) -> None:
+    (tmp_path / "tool").mkdir()
+    assert (str(tmp_path), "/opt") in pairs(sandbox.shown_options(None, tmp_path), "--ro-bind")
+    assert "/opt" not in sandbox.shown_options(None, tmp_path / "absent")
 
 
 def test_paths_as_the_job_sees_them() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from xwhep.common.errors import AuthenticationFailed, Conflict, NotFound, UntrustedCertificate, XwhepError
-from xwhep.common.wire import Ack, Heartbeat, HeartbeatReply, Lease, Leave, WorkRequest
+from xwhep.common.wire import Ack, Heartbeat, HeartbeatReply, Leave, WorkRequest
+from xwhep.common.wire_bulk import Leases
 from xwhep.worker.session import Away, Session
 
 
@@ -27,7 +28,7 @@ def test_a_message_and_its_answer(grid, session) -> None:
 
 
 def test_no_content_is_none(grid, session) -> None:
-    assert session.post("/v1/worker/request", WorkRequest(machine=grid.machine, wait_s=0), Lease) is None
+    assert session.post("/v1/worker/leases", WorkRequest(machine=grid.machine, wait_s=0), Leases) is None
 
 
 def test_a_connection_is_used_again(grid, session) -> None:
@@ -154,7 +155,7 @@ def test_abort_ends_a_long_poll_at_once(grid, session) -> None:
 
     def poll() -> None:
         try:
-            session.post("/v1/worker/request", request, Lease)
+            session.post("/v1/worker/leases", request, Leases)
         except Away as exc:
             failures.append(exc)
 

@@ -1,10 +1,14 @@
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from xwhep.common.wire import JobResult, ResultFile, WorkResult
-from xwhep.worker.spool import REJECTED_KEPT, Parcel, Spool, is_key, key_of
+from xwhep.common.wire_bulk import INLINE_BYTES
+from xwhep.worker.spool import PARCEL_BYTES, REJECTED_KEPT, Parcel, Spool, is_key, key_of
+
+LARGE = b"x" * (INLINE_BYTES + 1)
 
 
 @pytest.fixture
@@ -13,8 +17,8 @@ def spool(tmp_path: Path) -> Spool:
 
 
 def put(spool: Spool, grid, tmp_path: Path, job: str = "job") -> Parcel:
-    """Store a result with stdout "out", empty stderr and one file."""
-    contents = {"stdout": b"out", "stderr": b"", "a/file": b"content"}
+    """Store a result with stdout "out", empty stderr and a large file."""
+    contents = {"stdout": b"out", "stderr": b"", "a/file": LARGE}
     making = tmp_path / f"making-{job}"
     making.mkdir()
     files, paths = [], []
@@ -30,16 +34,39 @@ def test_a_stored_result_is_found_by_the_next_life(spool: Spool, grid, tmp_path:
     parcel = put(spool, grid, tmp_path)
     (again,) = Spool(tmp_path).parcels()
     assert again == parcel
-    assert [(file.path, path.read_bytes()) for file, path in again.files()] == [
-        ("stdout", b"out"),
-        ("stderr", b""),
-        ("a/file", b"content"),
-    ]
+    assert [(file.path, path.read_bytes()) for file, path in again.files()] == [("a/file", LARGE)]
+    assert again.contents == {grid.sha(b"out"): b"out"}
 
 
-def test_files_are_moved_not_copied(spool: Spool, grid, tmp_path: Path) -> None:
+def test_a_result_of_an_earlier_version_is_found(spool: Spool, grid, tmp_path: Path) -> None:
+    """It kept every file beside the message."""
+    parcel = put(spool, grid, tmp_path)
+    (parcel.folder / "files/0").write_bytes(b"out")
+    (parcel.folder / "result.json").write_bytes(msgspec.json.encode(parcel.message))
+    (again,) = spool.parcels()
+    assert again.message == parcel.message
+    assert [(file.path, path.read_bytes()) for file, path in again.files()] == [("stdout", b"out"), ("a/file", LARGE)]
+
+
+def test_large_files_are_moved_not_copied(spool: Spool, grid, tmp_path: Path) -> None:
     put(spool, grid, tmp_path)
-    assert list((tmp_path / "making-job").iterdir()) == []
+    assert sorted(path.name for path in (tmp_path / "making-job").iterdir()) == ["0", "1"]
+
+
+def test_small_files_share_a_bounded_room(spool: Spool, grid, tmp_path: Path) -> None:
+    count = PARCEL_BYTES // INLINE_BYTES + 3
+    contents = [bytes([number]) * INLINE_BYTES for number in range(count)]
+    paths = [tmp_path / f"file{number}" for number in range(count)]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    files = [
+        ResultFile(path=path.name, sha256=grid.sha(text), size=INLINE_BYTES)
+        for path, text in zip(paths, contents, strict=True)
+    ]
+    result = JobResult(exit_code=0, stdout=files[0], stderr=files[1], files=files[2:])
+    parcel = spool.put(WorkResult(job_id="job", attempt=1, result=result), paths)
+    assert parcel.inline_bytes == PARCEL_BYTES
+    assert [path.read_bytes() for _, path in parcel.files()] == contents[-3:]
 
 
 def test_all_is_synced_before_it_has_its_name(spool: Spool, grid, tmp_path: Path, monkeypatch) -> None:
@@ -52,8 +79,8 @@ def test_all_is_synced_before_it_has_its_name(spool: Spool, grid, tmp_path: Path
 
     monkeypatch.setattr(os, "fsync", recorded)
     put(spool, grid, tmp_path)
-    assert synced[:4] == ["0", "1", "2", "files"]
-    assert "result.json" in synced[4]
+    assert synced[:2] == ["2", "files"]
+    assert "result.json" in synced[2]
     assert synced[-1] == "spool"
 
 
@@ -76,7 +103,7 @@ def test_a_damaged_result_is_set_aside(spool: Spool, grid, tmp_path: Path, conte
     file = put(spool, grid, tmp_path).folder / "result.json"
     file.unlink() if content is None else file.write_bytes(content)
     assert spool.parcels() == []
-    assert (tmp_path / "rejected/job.2/files/0").read_bytes() == b"out"
+    assert (tmp_path / "rejected/job.2/files/2").read_bytes() == LARGE
 
 
 def test_only_the_newest_rejected_are_kept(spool: Spool, grid, tmp_path: Path) -> None:
@@ -97,7 +124,7 @@ def test_oldest_first(spool: Spool, grid, tmp_path: Path) -> None:
 def test_storing_the_same_attempt_after_a_crash_in_between(spool: Spool, grid, tmp_path: Path) -> None:
     (tmp_path / "spool/.job.2.new/files").mkdir(parents=True)
     (tmp_path / "spool/.job.2.new/files/9").touch()
-    assert len(list((put(spool, grid, tmp_path).folder / "files").iterdir())) == 3
+    assert len(list((put(spool, grid, tmp_path).folder / "files").iterdir())) == 1
 
 
 @pytest.mark.parametrize("job", ["a", "0-Z_9", "x" * 128])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from xwhep.common.errors import Conflict, InvalidRequest, NotFound
-from xwhep.server.blobs import CHUNK_BYTES, EMPTY_SHA256, check_sha256
-from xwhep.server.http import grid_of
-from xwhep.server.possession import holds, may_read
+from xwhep.common.wire_bulk import INLINE_BYTES
+from xwhep.server.blobs import CHUNK_BYTES, EMPTY_SHA256, check_sha256, wrong_content
+from xwhep.server.http import bytes_of, grid_of
+from xwhep.server.possession import holds, may_read, size_of
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
@@ -52,10 +54,14 @@ async def put_blob(request: Request) -> Response:
     principal = await grid.auth.principal(request.headers.get("authorization"))
     sha256 = check_sha256(request.path_params["sha256"])
     grid.blobs.note_use(sha256)
-    if grid.blobs.size(sha256) is not None and await holds(grid, principal.holder, sha256):
+    known = await size_of(grid, sha256) is not None
+    if known and await holds(grid, principal.holder, sha256):
         return Response(status_code=200)
-    length = request.headers.get("content-length", "0")
+    length = request.headers.get("content-length", "")
     grid.blobs.check_room(int(length) if length.isdigit() else 0)
+    if length.isdigit() and int(length) <= INLINE_BYTES:
+        await _put_small(request, principal.holder, sha256)
+        return Response(status_code=200 if known else 201)
     new = await grid.blobs.receive(sha256, request.stream())
     grid.blobs.note_use(sha256)
     if grid.blobs.size(sha256) is None:
@@ -65,15 +71,22 @@ async def put_blob(request: Request) -> Response:
     return Response(status_code=201 if new else 200)
 
 
+async def _put_small(request: Request, holder: str, sha256: str) -> None:
+    """A small content goes to the store: many share one sync to the disk, where each file would need two."""
+    content = bytes(await bytes_of(request, INLINE_BYTES))
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise wrong_content()
+    await grid_of(request).store.assets.put_small(sha256, content, holder)
+
+
 async def get_blob(request: Request) -> Response:
     """Also HEAD, which Starlette routes here and for which no content is sent."""
     grid = grid_of(request)
     principal = await grid.auth.principal(request.headers.get("authorization"))
     sha256 = check_sha256(request.path_params["sha256"])
     # The same words for both, or anyone could find out which contents others have.
-    if not await may_read(grid, principal, sha256) or grid.blobs.size(sha256) is None:
+    if not await may_read(grid, principal, sha256) or (size := await size_of(grid, sha256)) is None:
         raise NotFound(f"there is no blob {sha256}, or it is not yours", "was it uploaded?")
-    path, size = grid.blobs.open_path(sha256)
     headers = {"etag": f'"{sha256}"', "accept-ranges": "bytes"}
     try:
         span = parse_range(request.headers.get("range", ""), size)
@@ -86,6 +99,9 @@ async def get_blob(request: Request) -> Response:
     headers["content-length"] = str(span.stop - span.start)
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type="application/octet-stream")
+    if (small := await grid.store.assets.small(sha256)) is not None:
+        return Response(small[span.start : span.stop], status, headers, "application/octet-stream")
+    path, _ = grid.blobs.open_path(sha256)
     return StreamingResponse(_chunks(path, span), status, headers, "application/octet-stream")
 
 

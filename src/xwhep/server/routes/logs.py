@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from xwhep.common.errors import Conflict
-from xwhep.common.wire import FINAL_STATES, Ack, Job, Output, OutputPiece, ResultFile
+from xwhep.common.wire import FINAL_STATES, Ack, Job, Output, OutputPiece
 from xwhep.server.checks import MAX_ATTEMPT, check_attempt, refuse, seconds, whole_number
 from xwhep.server.grid import Grid
 from xwhep.server.http import MAX_WAIT_S, answer, bytes_of, grid_of, parsed, user_of, wait_for, worker_of
@@ -70,13 +70,15 @@ async def _piece(grid: Grid, job: Job, stream: str, place: tuple[int, int]) -> O
         offset = 0
     if job.result is None:
         return OutputPiece(offset=offset, data=b"", final=True, attempt=job.attempt)
-    file = job.result.stdout if stream == "stdout" else job.result.stderr
-    piece = await asyncio.to_thread(_of_file, grid, file, offset)
+    sha256 = (job.result.stdout if stream == "stdout" else job.result.stderr).sha256
+    if (small := await grid.store.assets.small(sha256)) is not None:
+        return OutputPiece(offset=offset, data=small[offset:], final=True, attempt=job.attempt)
+    piece = await asyncio.to_thread(_of_file, grid, sha256, offset)
     return msgspec.structs.replace(piece, attempt=job.attempt)
 
 
-def _of_file(grid: Grid, file: ResultFile, offset: int) -> OutputPiece:
-    path, size = grid.blobs.open_path(file.sha256)
+def _of_file(grid: Grid, sha256: str, offset: int) -> OutputPiece:
+    path, size = grid.blobs.open_path(sha256)
     data = _part(path, offset)
     return OutputPiece(offset=offset, data=data, final=offset + len(data) >= size)
 

@@ -12,35 +12,45 @@ from xwhep.common.wire import (
     Ack,
     Heartbeat,
     HeartbeatReply,
-    JobResult,
     Lease,
     Leave,
     Running,
     WorkRequest,
-    WorkResult,
 )
+from xwhep.common.wire_bulk import MAX_LEASES, Leases
 from xwhep.server.auth import WorkerPrincipal
-from xwhep.server.checks import check_attempt, check_machine, check_result, refuse, seconds
+from xwhep.server.checks import check_attempt, check_machine, refuse, seconds
 from xwhep.server.grid import Grid
 from xwhep.server.http import MAX_WAIT_S, answer, body_of, grid_of, no_content, user_of, wait_for, worker_of
-from xwhep.server.logs import log_event
+from xwhep.server.logs import log_event, log_events
 from xwhep.server.matching import Candidate, binary_for
-from xwhep.server.possession import check_held
 from xwhep.server.rotation import offer_token
+from xwhep.server.routes.fixed import FixedPost
 from xwhep.server.scheduler import Waiting
-from xwhep.server.store.records import REFUSED, Attempt, Delivery, LeasedJob, LeaseWish, LossRule
+from xwhep.server.store.records import Attempt, LeasedJob, LeaseWish
 
 MAX_RUNNING = 4096
 
 
 async def request_work(request: Request) -> Response:
+    leases = await _leases(request, 1)
+    return answer(leases[0]) if leases else no_content()
+
+
+async def lease_many(request: Request) -> Response:
+    leases = await _leases(request, MAX_LEASES)
+    return answer(Leases(leases=leases)) if leases else no_content()
+
+
+async def _leases(request: Request, most: int) -> list[Lease]:
+    """Jobs for the worker's free slots, at most `most`; waits for the first as long as the worker allows."""
     worker, grid = await worker_of(request), grid_of(request)
     wish = await body_of(request, WorkRequest)
     check_machine(wish.machine)
     until = asyncio.get_running_loop().time() + seconds(str(wish.wait_s), "wait_s", MAX_WAIT_S)
     grid.fleet.announce(worker.id, worker.name, wish.machine, worker.service)
     if wish.slots < 1:
-        return no_content()
+        return []
     service = worker.service
     candidate = Candidate(
         id=worker.id, name=worker.name, machine=wish.machine, group=service.group, serves=service.serves
@@ -48,21 +58,23 @@ async def request_work(request: Request) -> Response:
     with grid.fleet.parked(worker.id), grid.dispatcher.waiting(candidate) as waiting:
         while not grid.stopping.is_set():
             woken_for = waiting.sleep()
-            if (leased := await _try_lease(grid, worker, waiting)) is not None:
-                return answer(_lease(grid, leased, wish))
+            if leased := await _try_lease(grid, worker, (waiting, min(wish.slots, most))):
+                return [_lease(grid, each, wish) for each in leased]
             if woken_for and await grid.store.jobs.kind_waits(woken_for):
                 grid.dispatcher.pass_on(waiting, woken_for)
             if not await wait_for(waiting.woken, request, until - asyncio.get_running_loop().time()):
                 break
             if (await worker_of(request)).service != worker.service:
                 break  # others' jobs from now on: it asks again
-    return no_content()
+    return []
 
 
-async def _try_lease(grid: Grid, worker: WorkerPrincipal, waiting: Waiting) -> LeasedJob | None:
+async def _try_lease(grid: Grid, worker: WorkerPrincipal, asks: tuple[Waiting, int]) -> list[LeasedJob]:
+    waiting, slots = asks
     kinds = grid.kinds.fitting(waiting.candidate)
-    if not kinds:
-        return None
+    pending = await grid.store.jobs.count_waiting(kinds, grid.dispatcher.enough_for(slots)) if kinds else 0
+    if not pending:
+        return []
     leased = await grid.store.jobs.lease(
         LeaseWish(
             worker_id=worker.id,
@@ -70,12 +82,12 @@ async def _try_lease(grid: Grid, worker: WorkerPrincipal, waiting: Waiting) -> L
             kinds=kinds,
             user=worker.service.owner,
             until=grid.clock() + grid.pace.lease_s,
+            most=grid.dispatcher.share(pending, slots),
             wall_clock_s=grid.settings.wall_clock_hours * 3600,
             margin_s=grid.settings.overrun_seconds,
         )
     )
-    if leased is not None:
-        log_event("job leased", job=leased.id, attempt=leased.attempt, worker=worker.name)
+    log_events("job leased", ({"job": each.id, "attempt": each.attempt, "worker": worker.name} for each in leased))
     return leased
 
 
@@ -121,27 +133,6 @@ async def heartbeat(request: Request) -> Response:
     return answer(HeartbeatReply(heartbeat_s=grid.pace.heartbeat_s, stop=stop, watched=watched, token=token))
 
 
-async def deliver(request: Request) -> Response:
-    worker, grid = await worker_of(request), grid_of(request)
-    given = await body_of(request, WorkResult)
-    check_attempt(given.attempt)
-    check_result(given.result)
-    for file in (given.result.stdout, given.result.stderr, *given.result.files):
-        await check_held(grid, worker.holder, file.sha256, file.size)
-    grid.fleet.seen(worker.id)
-    attempt = Attempt(job_id=given.job_id, number=given.attempt, worker_id=worker.id)
-    rule = await _rule(grid, attempt, given.result)
-    job = await grid.store.jobs.finish(Delivery(attempt=attempt, result=given.result, rule=rule))
-    log_event("job ended", job=job.id, attempt=job.attempt, state=job.state.value, worker=worker.name)
-    return answer(Ack())
-
-
-async def _rule(grid: Grid, attempt: Attempt, result: JobResult) -> LossRule:
-    """What becomes of the job should the worker not have been able to run it."""
-    kinds = await grid.store.jobs.kind_of_job(attempt.job_id) if result.reason.startswith(REFUSED) else []
-    return grid.retries.rule(kinds[0].id, attempt.worker_id) if kinds else grid.retries.plain_rule()
-
-
 async def leave(request: Request) -> Response:
     worker, grid = await worker_of(request), grid_of(request)
     attempts = _attempts(worker, (await body_of(request, Leave)).running)
@@ -164,9 +155,9 @@ async def list_workers(request: Request) -> Response:
 
 
 ROUTES = [
-    Route("/v1/worker/request", request_work, methods=["POST"]),
-    Route("/v1/worker/heartbeat", heartbeat, methods=["POST"]),
-    Route("/v1/worker/result", deliver, methods=["POST"]),
-    Route("/v1/worker/leave", leave, methods=["POST"]),
+    FixedPost("/v1/worker/request", request_work),
+    FixedPost("/v1/worker/leases", lease_many),
+    FixedPost("/v1/worker/heartbeat", heartbeat),
+    FixedPost("/v1/worker/leave", leave),
     Route("/v1/workers", list_workers),
 ]

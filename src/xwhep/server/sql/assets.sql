@@ -59,14 +59,38 @@ WHERE h.held_at < :before
   AND NOT EXISTS (SELECT 1 FROM job_blobs j WHERE j.sha256 = h.sha256)
 LIMIT :limit;
 
+-- name: blob_small_unused
+-- Contents in the database that nothing names, and that nobody has.
+SELECT s.sha256 FROM small_blobs s
+WHERE NOT EXISTS (SELECT 1 FROM blob_holders h WHERE h.sha256 = s.sha256)
+  AND NOT EXISTS (SELECT 1 FROM data d WHERE d.sha256 = s.sha256)
+  AND NOT EXISTS (SELECT 1 FROM app_blobs a WHERE a.sha256 = s.sha256)
+  AND NOT EXISTS (SELECT 1 FROM job_blobs j WHERE j.sha256 = s.sha256)
+LIMIT :limit;
+
 -- name: blob_still_unused
--- Whether that is so for one content.
-SELECT 1 AS unused FROM blob_holders h
-WHERE h.sha256 = :sha256
-  AND NOT EXISTS (SELECT 1 FROM blob_holders n WHERE n.sha256 = h.sha256 AND n.held_at >= :before)
-  AND NOT EXISTS (SELECT 1 FROM data d WHERE d.sha256 = h.sha256)
-  AND NOT EXISTS (SELECT 1 FROM app_blobs a WHERE a.sha256 = h.sha256)
-  AND NOT EXISTS (SELECT 1 FROM job_blobs j WHERE j.sha256 = h.sha256);
+-- Whether nothing names one content, and nobody uploaded it since a time.
+SELECT 1 AS unused
+WHERE NOT EXISTS (SELECT 1 FROM blob_holders n WHERE n.sha256 = :sha256 AND n.held_at >= :before)
+  AND NOT EXISTS (SELECT 1 FROM data d WHERE d.sha256 = :sha256)
+  AND NOT EXISTS (SELECT 1 FROM app_blobs a WHERE a.sha256 = :sha256)
+  AND NOT EXISTS (SELECT 1 FROM job_blobs j WHERE j.sha256 = :sha256);
+
+-- name: blob_small_put
+-- A content that is kept in the database.
+INSERT OR IGNORE INTO small_blobs (sha256, content) VALUES (:sha256, :content);
+
+-- name: blob_small_get
+-- That content.
+SELECT content FROM small_blobs WHERE sha256 = :sha256;
+
+-- name: blob_small_size
+-- How many bytes it has.
+SELECT length(content) AS size FROM small_blobs WHERE sha256 = :sha256;
+
+-- name: blob_small_drop
+-- It is needed no more.
+DELETE FROM small_blobs WHERE sha256 = :sha256;
 
 -- name: blob_drop
 -- Nobody has a content any more.

@@ -43,6 +43,12 @@ SELECT sha256, :to_id, direction FROM job_blobs WHERE job_id = :from_id AND dire
 -- One job, all of it.
 SELECT * FROM jobs WHERE id = :id;
 
+-- name: job_for_result
+-- Of one job what its result is checked against, and what depends on its end.
+SELECT seq, id, state, kind, avoids, attempt, losses, refusals, worker_id, worker_name, app_id, spec, family, result,
+       EXISTS (SELECT 1 FROM job_after a WHERE a.before_id = jobs.id) AS awaited
+FROM jobs WHERE id = :id;
+
 -- name: job_list
 -- The newest jobs that a login with its groups (a JSON list) may read ('' for all), in a state, group,
 -- session and with a label ('' for any), before a job.
@@ -86,25 +92,31 @@ SELECT state, count(*) AS jobs FROM jobs
 WHERE session = :name AND session <> '' AND (:owner = '' OR owner = :owner) AND family = '' GROUP BY state;
 
 -- name: job_next
--- The pending job of the given kinds (a JSON list) that comes first and that this worker may take now.
+-- The pending jobs of the given kinds (a JSON list) that come first and that this worker may take now.
 -- One look into the index for each kind, and not beyond the first 200, or a long queue of replicas whose siblings this
 -- worker ran would stop the server.
-SELECT j.* FROM json_each(:kinds) k JOIN jobs j ON j.seq = (
+SELECT j.seq, j.id, j.state, j.kind, j.avoids, j.attempt, j.app_id, j.spec, j.inputs, j.family
+FROM json_each(:kinds) k JOIN jobs j ON j.seq IN (
     SELECT c.seq FROM (
         SELECT p.seq, p.id, p.avoids FROM jobs p WHERE p.state = 'pending' AND p.kind = k.value
         ORDER BY p.priority DESC, p.seq LIMIT 200) c
     WHERE c.avoids = 0 OR NOT EXISTS (
         SELECT 1 FROM job_avoids a
         WHERE a.job_id = c.id AND a.party IN (:worker_id, :user_party) AND a.until > :now)
-    LIMIT 1)
-ORDER BY j.priority DESC, j.seq LIMIT 1;
+    LIMIT :most)
+ORDER BY j.priority DESC, j.seq LIMIT :most;
+
+-- name: kinds_waiting
+-- How many jobs of the given kinds (a JSON list) are pending; counted up to a limit.
+SELECT count(*) AS count FROM (
+    SELECT 1 FROM json_each(:kinds) k JOIN jobs j ON j.state = 'pending' AND j.kind = k.value LIMIT :limit);
 
 -- name: job_lease
 -- A pending job becomes a worker's next attempt.
 UPDATE jobs SET state = :state, revision = revision + 1, attempt = attempt + 1, worker_id = :worker_id,
                 worker_name = :worker_name, lease_until = :until, overrun_at = :overrun_at, started_at = :now,
                 reason = ''
-WHERE id = :id;
+WHERE seq = :seq;
 
 -- name: job_renew
 -- The lease of an attempt that is still this worker's lasts longer.
@@ -123,23 +135,23 @@ UPDATE jobs SET lease_until = :until WHERE state = 'running' AND lease_until < :
 -- name: job_end
 -- A job reaches a final state.
 UPDATE jobs SET state = :state, revision = revision + 1, ended_at = :now, result = :result, reason = :reason
-WHERE id = :id;
+WHERE seq = :seq;
 
 -- name: job_lose
 -- An attempt ended without a result: its lease ran out (lost = 1), or its worker could not run it (lost = 0).
 UPDATE jobs SET state = :state, revision = revision + 1, losses = losses + :lost, refusals = refusals + 1 - :lost,
                 reason = :reason
-WHERE id = :id;
+WHERE seq = :seq;
 
 -- name: job_return
 -- A lost job, one handed back, or one that waited may run again.
 UPDATE jobs SET state = :state, revision = revision + 1, lease_until = 0, not_before = 0, reason = :reason
-WHERE id = :id;
+WHERE seq = :seq;
 
 -- name: job_postpone
 -- A lost job may run again later.
 UPDATE jobs SET state = :state, revision = revision + 1, lease_until = 0, not_before = :not_before, reason = :reason
-WHERE id = :id;
+WHERE seq = :seq;
 
 -- name: job_avoid
 -- Someone may not run a job until then.

@@ -66,7 +66,7 @@ UPDATE workers SET left_at = :now, last_seen_at = :now WHERE id = :id;
 -- name: worker_standing
 -- Whether a worker may have another job: it is neither in quarantine nor drained; on probation it has one at a time.
 SELECT draining = 0 AND quarantined_until <= :now AND (quarantines = 0 OR NOT EXISTS (
-           SELECT 1 FROM jobs WHERE worker_id = :id AND state = 'running')) AS may_run
+           SELECT 1 FROM jobs WHERE worker_id = :id AND state = 'running')) AS may_run, quarantines > 0 AS on_probation
 FROM workers WHERE id = :id;
 
 -- name: worker_succeeded

@@ -5,9 +5,10 @@ Times are UTC seconds since 1970. Methods raise the classes of xwhep.common.erro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
+from xwhep.common.errors import Conflict
 from xwhep.common.wire import App, AppSpec, Datum, DatumSpec, Job, Machine, User
 from xwhep.server.store.identity_protocol import Identity, Tokens
 from xwhep.server.store.records import (
@@ -16,6 +17,7 @@ from xwhep.server.store.records import (
     Change,
     Delivery,
     Expired,
+    Finished,
     JobFilter,
     Kind,
     LeasedJob,
@@ -72,6 +74,14 @@ class Assets(Protocol):
 
     async def hold_blob(self, sha256: str, holder: str) -> None: ...
 
+    async def put_small(self, sha256: str, content: bytes, holder: str) -> None:
+        """Keep a content in the store itself, for who uploaded it."""
+
+    async def small(self, sha256: str) -> bytes | None:
+        """A content that the store itself keeps."""
+
+    async def small_size(self, sha256: str) -> int | None: ...
+
     async def drop_unused_blobs(self, before: float, limit: int, remove: Callable[[str], bool]) -> list[str]:
         """Forget contents that nothing names and that nobody uploaded since `before`, at most `limit`; returns them.
 
@@ -115,13 +125,19 @@ class Jobs(Protocol):
     async def delete(self, job_id: str) -> None:
         """Raises: NotFound; Conflict: it has not ended."""
 
-    async def lease(self, wish: LeaseWish) -> LeasedJob | None: ...
+    async def lease(self, wish: LeaseWish) -> list[LeasedJob]: ...
 
     async def renew(self, attempts: Sequence[Attempt], until: float) -> list[Attempt]:
         """Returns those that are no longer the worker's."""
 
     async def finish(self, delivery: Delivery) -> Job:
         """The same result delivered again changes nothing and is fine. Raises: Conflict: the attempt is stale."""
+
+    async def finish_many(
+        self, deliveries: Sequence[Delivery], contents: Mapping[str, bytes]
+    ) -> list[Finished | Conflict]:
+        """The same for many in one transaction, each with its outcome: a stale one changes nothing and harms no other.
+        `contents`, by sha256, are kept where a taken result names them."""
 
     async def extend_leases(self, until: float) -> int: ...
 
@@ -141,6 +157,9 @@ class Jobs(Protocol):
 
     async def kind_of_job(self, job_id: str) -> list[Kind]:
         """What a job that has not ended is matched by; several for one with replicas."""
+
+    async def count_waiting(self, kinds: Sequence[str], limit: int) -> int:
+        """How many jobs of these kinds are pending, counted up to `limit`."""
 
     async def kind_waits(self, kind_id: str) -> bool:
         """Whether a job of that kind is pending."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 
 import msgspec
+from msgspec import Struct  # made thousands of times a second: cheaper to make than a dataclass
 
-from xwhep.common.wire import JobResult, JobSpec, LeasedDatum, Machine, Model, Needs
+from xwhep.common.wire import JobResult, JobSpec, JobState, LeasedDatum, Machine, Model, Needs
 from xwhep.server.store.identity_records import PUBLIC, Service
 
 REFUSED = "worker refused"  # how the reason of a result begins when the worker could not run the job
@@ -63,8 +67,7 @@ class NewWorker:
     join_id: str = ""  # of the join token that it came with
 
 
-@dataclass(frozen=True, kw_only=True)
-class NewJob:
+class NewJob(Struct, frozen=True, kw_only=True):
     owner: str
     app_id: str
     spec: JobSpec
@@ -85,13 +88,24 @@ class Kind:
 
 def kind_of(app_id: str, owner: str, needs: Needs, replica: int = 0) -> Kind:
     """The kind with these properties; equal properties have the same id."""
+    return _undemanding_kind(app_id, owner, replica) if needs == _NOTHING else _kind(app_id, owner, needs, replica)
+
+
+_NOTHING = Needs()
+
+
+@lru_cache(1024)
+def _undemanding_kind(app_id: str, owner: str, replica: int) -> Kind:
+    return _kind(app_id, owner, _NOTHING, replica)
+
+
+def _kind(app_id: str, owner: str, needs: Needs, replica: int) -> Kind:
     key = msgspec.json.encode([app_id, owner, replica, needs])
     return Kind(id=hashlib.sha256(key).hexdigest()[:20], app_id=app_id, owner=owner, replica=replica, needs=needs)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LeaseWish:
-    """A worker asks for a job of one of `kinds`, to hold until `until`.
+class LeaseWish(Struct, frozen=True, kw_only=True):
+    """A worker asks for at most `most` jobs of `kinds`, to hold until `until`.
 
     A job that says nothing of it may run for `wall_clock_s`; `margin_s` later the server gives the attempt up.
     """
@@ -101,12 +115,12 @@ class LeaseWish:
     kinds: tuple[str, ...]
     until: float
     user: str = ""  # whose worker it is; replicas of one job go to workers of different users
+    most: int = 1
     wall_clock_s: float = 21_600.0
     margin_s: float = 60.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class LeasedJob:
+class LeasedJob(Struct, frozen=True, kw_only=True):
     id: str
     attempt: int
     until: float
@@ -116,8 +130,7 @@ class LeasedJob:
     wall_clock_s: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, frozen=True, kw_only=True):
     """One worker's try at one job: what every write of a worker is checked against."""
 
     job_id: str
@@ -125,8 +138,7 @@ class Attempt:
     worker_id: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class LossRule:
+class LossRule(Struct, frozen=True, kw_only=True):
     """What becomes of a lost job and of the worker that lost it.
 
     The job fails at `limit` losses; else other workers come first until `avoid_until`, and from the second attempt
@@ -141,11 +153,21 @@ class LossRule:
     quarantine_s: float = 60.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Delivery:
+class Delivery(Struct, frozen=True, kw_only=True):
     attempt: Attempt
     result: JobResult
     rule: LossRule = LossRule()  # should the worker not have been able to run it
+
+
+class Finished(Struct, frozen=True, kw_only=True):
+    """What a taken result made of its job."""
+
+    id: str
+    attempt: int
+    state: JobState
+
+
+NO_CONTENTS: Mapping[str, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,8 +194,7 @@ class JobFilter:
     limit: int = 100
 
 
-@dataclass(frozen=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """Something a waiting request may want to know, told after the commit."""
 
     job_id: str = ""  # '' for jobs that are so new that nobody watches them

@@ -76,11 +76,22 @@ def _find_datum(tx: Tx, owner: str, name_or_id: str) -> Datum | None:
     return _datum(row) if row else None
 
 
+def _unused(tx: Tx, before: float, limit: int) -> list[str]:
+    rows = [*tx.all("blob_unused", before=before, limit=limit), *tx.all("blob_small_unused", limit=limit)]
+    return list(dict.fromkeys(row["sha256"] for row in rows))
+
+
+def _put_small(tx: Tx, sha256: str, content: bytes, holder: str) -> None:
+    tx.run("blob_small_put", sha256=sha256, content=content)
+    tx.run("blob_hold", sha256=sha256, holder=holder, now=tx.now)
+
+
 def _drop(tx: Tx, before: float, found: list[str], remove: Callable[[str], bool]) -> list[str]:
     dropped = []
     for sha256 in found:
         if tx.one("blob_still_unused", sha256=sha256, before=before) and remove(sha256):
             tx.run("blob_drop", sha256=sha256)
+            tx.run("blob_small_drop", sha256=sha256)
             dropped.append(sha256)
     return dropped
 
@@ -111,10 +122,20 @@ class SqliteAssets:
     async def hold_blob(self, sha256: str, holder: str) -> None:
         await self._db.write(lambda tx: tx.run("blob_hold", sha256=sha256, holder=holder, now=tx.now))
 
+    async def put_small(self, sha256: str, content: bytes, holder: str) -> None:
+        await self._db.write(lambda tx: _put_small(tx, sha256, content, holder))
+
+    async def small(self, sha256: str) -> bytes | None:
+        row = self._db.read(lambda tx: tx.one("blob_small_get", sha256=sha256))
+        return bytes(row["content"]) if row else None
+
+    async def small_size(self, sha256: str) -> int | None:
+        row = self._db.read(lambda tx: tx.one("blob_small_size", sha256=sha256))
+        return int(row["size"]) if row else None
+
     async def drop_unused_blobs(self, before: float, limit: int, remove: Callable[[str], bool]) -> list[str]:
         # The long search is done beside the other requests; what it finds is looked at again in the transaction.
-        rows = await self._db.scan(lambda tx: tx.all("blob_unused", before=before, limit=limit))
-        found = [row["sha256"] for row in rows]
+        found = await self._db.scan(lambda tx: _unused(tx, before, limit))
         return await self._db.write(lambda tx: _drop(tx, before, found, remove)) if found else []
 
     async def holds_blob(self, sha256: str, holder: str) -> bool:

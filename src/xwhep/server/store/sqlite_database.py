@@ -59,6 +59,7 @@ def connect(path: Path, *, synchronous: str = "FULL") -> sqlite3.Connection:
         f"synchronous = {synchronous}",
         "foreign_keys = ON",
         "cache_size = -16000",  # KiB
+        "wal_autocheckpoint = 4000",  # pages: each checkpoint is two more syncs
         "temp_store = MEMORY",
     ):
         connection.execute(f"PRAGMA {pragma}")

@@ -9,11 +9,15 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from msgspec import Struct
 
 from xwhep.common.errors import Conflict
 from xwhep.common.wire import FINAL_STATES, Job, JobResult, JobState
-from xwhep.server.store.records import REFUSED, Change, Delivery, LossRule
+from xwhep.server.blobs import EMPTY_SHA256
+from xwhep.server.store.records import REFUSED, Change, Delivery, Finished, LossRule
 from xwhep.server.store.sqlite_database import Tx
 from xwhep.server.store.sqlite_rows import (
     avoid,
@@ -32,8 +36,7 @@ from xwhep.server.transitions import Event
 MAX_REPLICA_FACTOR = 2  # replicas are added while there is no quorum, up to so many times the number wished
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ending:
+class Ending(Struct, frozen=True, kw_only=True):
     """`result` is its JSON, '' when there is none."""
 
     event: Event
@@ -46,16 +49,20 @@ def end(tx: Tx, row: sqlite3.Row, ending: Ending) -> None:
     todo, ended = deque([(row["id"], ending)]), set[str]()
     while todo:
         job_id, ending = todo.popleft()
-        row = row_of(tx, job_id)
         if job_id in ended:
             continue  # it came after two of the others
+        row = row_of(tx, job_id) if ended else row
         ended.add(job_id)
-        state = move(tx, row, ending.event, now=tx.now, result=ending.result, reason=ending.reason)
-        if spec_decoder.decode(row["spec"]).replicas > 1:
+        state = _end_one(tx, row, ending)
+        if not row["kind"]:  # it runs as replicas
             for replica in tx.all("job_family", family=job_id):
                 if JobState(replica["state"]) not in FINAL_STATES:
                     move(tx, replica, Event.CANCEL, now=tx.now, result="", reason="no longer needed")
         todo.extend(_dependents(tx, job_id, state))
+
+
+def _end_one(tx: Tx, row: sqlite3.Row, ending: Ending) -> JobState:
+    return move(tx, row, ending.event, now=tx.now, result=ending.result, reason=ending.reason)
 
 
 def _dependents(tx: Tx, job_id: str, state: JobState) -> list[tuple[str, Ending]]:
@@ -94,24 +101,56 @@ def delete(tx: Tx, job_id: str) -> None:
     tx.changes.append(Change(job_id=job_id))
 
 
-def finish(tx: Tx, delivery: Delivery) -> Job:
-    """The worker's result ends the attempt. Raises: Conflict: the attempt is stale."""
+def finish_many(tx: Tx, deliveries: Sequence[Delivery], contents: Mapping[str, bytes]) -> list[Finished | Conflict]:
+    praised = set[tuple[str, str]]()
+    outcomes = [_finish(tx, delivery, praised) for delivery in deliveries]
+    ended = zip(outcomes, deliveries, strict=True)
+    taken = [(outcome.id, delivery.result) for outcome, delivery in ended if isinstance(outcome, Finished)]
+    _note_files(tx, taken)
+    named = {file.sha256 for _, result in taken for file in (result.stdout, result.stderr, *result.files)}
+    kept = named & contents.keys() - {EMPTY_SHA256}
+    tx.many("blob_small_put", [{"sha256": sha256, "content": contents[sha256]} for sha256 in kept])
+    return outcomes
+
+
+def _finish(tx: Tx, delivery: Delivery, praised: set[tuple[str, str]]) -> Finished | Conflict:
+    """The worker's result ends the attempt, unless that is stale: then nothing changes.
+
+    `praised`: the (app, worker) that a result of the same message has already spoken for.
+    """
     attempt, result = delivery.attempt, delivery.result
-    row = tx.one("job_get", id=attempt.job_id)
+    row = tx.one("job_for_result", id=attempt.job_id)
     if row is not None and _is_delivered(row, delivery):
-        return job_of(row)
+        return Finished(id=row["id"], attempt=row["attempt"], state=JobState(row["state"]))
     if row is None or not is_current(row, attempt):
-        raise Conflict(f"attempt {attempt.number} of job {attempt.job_id} is no longer yours", "drop its result")
+        return Conflict(f"attempt {attempt.number} of job {attempt.job_id} is no longer yours", "drop its result")
     if result.reason.startswith(REFUSED):
-        try_again(tx, row, Lost(rule=delivery.rule, reason=result.reason, lost=0, result=encode(result).decode()))
+        kept = encode(result).decode()
+        state = try_again(tx, row, Lost(rule=delivery.rule, reason=result.reason, lost=0, result=kept))
     else:
-        _end_with_result(tx, row, delivery)
-    for file in [result.stdout, result.stderr, *result.files]:
-        tx.run("job_blob_note", sha256=file.sha256, job_id=row["id"], direction="out")
-    ended = row_of(tx, row["id"])
-    if ended["family"]:
-        vote(tx, ended, delivery.rule)
-    return job_of(ended)
+        state = _end_with_result(tx, row, delivery)
+    if state is not JobState.COMPLETED:
+        praised.clear()
+    elif (pair := (row["app_id"], row["worker_id"])) not in praised:
+        praised.add(pair)
+        tx.run("app_worked", app_id=pair[0], worker_id=pair[1])
+        tx.run("worker_succeeded", id=pair[1])
+    if row["family"]:
+        _note_files(tx, [(row["id"], result)])  # now: should it win, its job names them too
+        vote(tx, row_of(tx, row["id"]), delivery.rule)
+        praised.clear()  # it may have been outvoted
+    return Finished(id=row["id"], attempt=row["attempt"], state=state)
+
+
+def _note_files(tx: Tx, ended: Sequence[tuple[str, JobResult]]) -> None:
+    named = {
+        (job_id, file.sha256): None
+        for job_id, result in ended
+        for file in (result.stdout, result.stderr, *result.files)
+        if file.sha256 != EMPTY_SHA256
+    }
+    rows = [{"sha256": sha256, "job_id": job_id, "direction": "out"} for job_id, sha256 in named]
+    tx.many("job_blob_note", rows)
 
 
 def _is_delivered(row: sqlite3.Row, delivery: Delivery) -> bool:
@@ -124,18 +163,20 @@ def _is_delivered(row: sqlite3.Row, delivery: Delivery) -> bool:
     )
 
 
-def _end_with_result(tx: Tx, row: sqlite3.Row, delivery: Delivery) -> None:
+def _end_with_result(tx: Tx, row: sqlite3.Row, delivery: Delivery) -> JobState:
     result = delivery.result
     good = result.exit_code == 0 and not result.reason
     reason = "" if good else result.reason or f"exit code {result.exit_code}"
     event = Event.COMPLETE if good else Event.FAIL
-    end(tx, row, Ending(event=event, reason=reason, result=encode(result).decode()))
-    if good:
-        tx.run("app_worked", app_id=row["app_id"], worker_id=row["worker_id"])
-        tx.run("worker_succeeded", id=row["worker_id"])
-    elif tx.one("app_works_elsewhere", app_id=row["app_id"], worker_id=row["worker_id"]):
+    ending = Ending(event=event, reason=reason, result=encode(result).decode())
+    if row["awaited"]:
+        end(tx, row, ending)
+    else:  # as most: nothing depends on it
+        _end_one(tx, row, ending)
+    if not good and tx.one("app_works_elsewhere", app_id=row["app_id"], worker_id=row["worker_id"]):
         # Else the program may be at fault, and its user could have every worker put away.
         blame(tx, row["worker_id"], delivery.rule)
+    return JobState.COMPLETED if good else JobState.FAILED
 
 
 def blame(tx: Tx, worker_id: str, rule: LossRule, query: str = "worker_failed") -> None:
@@ -154,7 +195,7 @@ class Lost:
     result: str = ""  # kept when the job fails by it
 
 
-def try_again(tx: Tx, row: sqlite3.Row, lost: Lost) -> None:
+def try_again(tx: Tx, row: sqlite3.Row, lost: Lost) -> JobState:
     """The job goes back to where another worker finds it, or fails when that was too often."""
     rule, spec = lost.rule, spec_decoder.decode(row["spec"])
     blame(tx, row["worker_id"], rule)
@@ -164,15 +205,14 @@ def try_again(tx: Tx, row: sqlite3.Row, lost: Lost) -> None:
     if row["losses"] >= rule.limit or tries >= spec.max_attempts:
         words = lost.reason if not lost.lost else f"lost {row['losses']} times, last with {lost.reason}"
         end(tx, row, Ending(event=Event.GIVE_UP, reason=words, result=lost.result))
-        return
+        return JobState.FAILED
     delay_s = rule.back_off_s * 2 ** (tries - 2) if tries > 1 else 0.0
     if rule.avoid_until > tx.now:
         avoid(tx, row["id"], row["worker_id"], rule.avoid_until + delay_s)
         row = row_of(tx, row["id"])
     if delay_s:
-        move(tx, row, Event.POSTPONE, reason=lost.reason, not_before=tx.now + delay_s)
-    else:
-        move(tx, row, Event.RETURN, reason=lost.reason)
+        return move(tx, row, Event.POSTPONE, reason=lost.reason, not_before=tx.now + delay_s)
+    return move(tx, row, Event.RETURN, reason=lost.reason)
 
 
 def digest_of(result: JobResult) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from xwhep.common.errors import Conflict
 from xwhep.common.wire import FINAL_STATES, Job, JobState
 from xwhep.server.store.records import (
+    NO_CONTENTS,
     Attempt,
     Delivery,
     Expired,
+    Finished,
     JobFilter,
     Kind,
     LeasedJob,
@@ -20,8 +23,8 @@ from xwhep.server.store.records import (
     NewJob,
 )
 from xwhep.server.store.sqlite_database import Database, Tx
-from xwhep.server.store.sqlite_endings import cancel, delete, finish
-from xwhep.server.store.sqlite_leases import expired, is_time, lease, lose, next_row, renew, time_passes
+from xwhep.server.store.sqlite_endings import cancel, delete, finish_many
+from xwhep.server.store.sqlite_leases import expired, is_time, lease, lose, may_lease, renew, time_passes
 from xwhep.server.store.sqlite_rows import job_of, kind_from, replica_of, row_of
 from xwhep.server.store.sqlite_submit import submit
 
@@ -58,6 +61,13 @@ def _delete_old(tx: Tx, before: float, limit: int) -> list[str]:
     for job_id in ids:
         delete(tx, job_id)
     return ids
+
+
+def _finish_one(tx: Tx, delivery: Delivery) -> Job:
+    (outcome,) = finish_many(tx, [delivery], NO_CONTENTS)
+    if isinstance(outcome, Conflict):
+        raise outcome
+    return job_of(row_of(tx, outcome.id))
 
 
 class SqliteJobs:
@@ -113,10 +123,9 @@ class SqliteJobs:
             return []
         return await self._db.write(lambda tx: _delete_old(tx, before, limit))
 
-    async def lease(self, wish: LeaseWish) -> LeasedJob | None:
-        # Most who ask ask in vain: they cost no transaction.
-        if self._db.read(lambda tx: next_row(tx, wish)) is None:
-            return None
+    async def lease(self, wish: LeaseWish) -> list[LeasedJob]:
+        if not self._db.read(lambda tx: may_lease(tx, wish)):
+            return []
         return await self._db.write(lambda tx: lease(tx, wish))
 
     async def renew(self, attempts: Sequence[Attempt], until: float) -> list[Attempt]:
@@ -127,7 +136,12 @@ class SqliteJobs:
         return self._db.read(lambda tx: tx.one("job_is_current", **params)) is not None
 
     async def finish(self, delivery: Delivery) -> Job:
-        return await self._db.write(lambda tx: finish(tx, delivery))
+        return await self._db.write(lambda tx: _finish_one(tx, delivery))
+
+    async def finish_many(
+        self, deliveries: Sequence[Delivery], contents: Mapping[str, bytes] = NO_CONTENTS
+    ) -> list[Finished | Conflict]:
+        return await self._db.write(lambda tx: finish_many(tx, deliveries, contents))
 
     async def extend_leases(self, until: float) -> int:
         return await self._db.write(lambda tx: tx.run("job_extend_all", until=until))
@@ -148,6 +162,10 @@ class SqliteJobs:
 
     async def kind_of_job(self, job_id: str) -> list[Kind]:
         return self._db.read(lambda tx: [kind_from(row) for row in tx.all("job_kinds", id=job_id)])
+
+    async def count_waiting(self, kinds: Sequence[str], limit: int) -> int:
+        found = self._db.read(lambda tx: tx.one("kinds_waiting", kinds=json.dumps(kinds), limit=limit))
+        return int(found["count"]) if found else 0
 
     async def kind_waits(self, kind_id: str) -> bool:
         row = self._db.read(lambda tx: tx.one("kind_waits", kind=kind_id))

@@ -17,6 +17,7 @@ from xwhep.server.store.sqlite_rows import (
     is_current,
     job_of,
     move,
+    move_all,
     row_of,
     spec_decoder,
 )
@@ -25,33 +26,49 @@ from xwhep.server.transitions import Event
 AT_ONCE = 500  # jobs that one tick of the clock moves
 
 
-def next_row(tx: Tx, wish: LeaseWish) -> sqlite3.Row | None:
-    """The job that the worker would get."""
+def may_lease(tx: Tx, wish: LeaseWish) -> int:
+    """How many jobs the worker may have now, as far as its own standing goes."""
     standing = tx.one("worker_standing", id=wish.worker_id, now=tx.now)
     if standing is None or not standing["may_run"]:
-        return None
+        return 0
+    return 1 if standing["on_probation"] else wish.most
+
+
+def _next_rows(tx: Tx, wish: LeaseWish) -> list[sqlite3.Row]:
+    most = may_lease(tx, wish)
+    if not most:
+        return []
     user_party = f"user:{wish.user}" if wish.user else ""
-    return tx.one("job_next", kinds=json.dumps(wish.kinds), worker_id=wish.worker_id, user_party=user_party, now=tx.now)
+    kinds = json.dumps(wish.kinds)
+    return tx.all("job_next", kinds=kinds, worker_id=wish.worker_id, user_party=user_party, now=tx.now, most=most)
 
 
-def lease(tx: Tx, wish: LeaseWish) -> LeasedJob | None:
-    row = next_row(tx, wish)
-    if row is None:
-        return None
+def lease(tx: Tx, wish: LeaseWish) -> list[LeasedJob]:
+    rows = _one_of_each_family(_next_rows(tx, wish))
+    leased = [_leased(row, wish) for row in rows]
+    shared = {"worker_id": wish.worker_id, "worker_name": wish.worker_name, "until": wish.until, "now": tx.now}
+    fields = [{**shared, "overrun_at": tx.now + one.wall_clock_s + wish.margin_s} for one in leased]
+    move_all(tx, rows, Event.LEASE, fields)
+    for row in rows:
+        if row["family"]:
+            _lease_family(tx, row, f"user:{wish.user}" if wish.user else wish.worker_id)
+    return leased
+
+
+def _one_of_each_family(rows: Sequence[sqlite3.Row]) -> list[sqlite3.Row]:
+    """Whoever has one replica of a job gets no other."""
+    families = set[str]()
+    chosen = []
+    for row in rows:
+        if row["family"] not in families:
+            chosen.append(row)
+        if row["family"]:
+            families.add(row["family"])
+    return chosen
+
+
+def _leased(row: sqlite3.Row, wish: LeaseWish) -> LeasedJob:
     spec = spec_decoder.decode(row["spec"])
-    wall_clock_s = spec.wall_clock_s or wish.wall_clock_s
-    move(
-        tx,
-        row,
-        Event.LEASE,
-        worker_id=wish.worker_id,
-        worker_name=wish.worker_name,
-        until=wish.until,
-        overrun_at=tx.now + wall_clock_s + wish.margin_s,
-        now=tx.now,
-    )
-    if row["family"]:
-        _lease_family(tx, row, f"user:{wish.user}" if wish.user else wish.worker_id)
     return LeasedJob(
         id=row["id"],
         attempt=row["attempt"] + 1,
@@ -59,7 +76,7 @@ def lease(tx: Tx, wish: LeaseWish) -> LeasedJob | None:
         app_id=row["app_id"],
         spec=spec,
         inputs=inputs_decoder.decode(row["inputs"]),
-        wall_clock_s=wall_clock_s,
+        wall_clock_s=spec.wall_clock_s or wish.wall_clock_s,
     )
 
 

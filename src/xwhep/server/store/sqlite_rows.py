@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -102,14 +103,30 @@ def _unknown(job_id: str) -> NotFound:
 def move(tx: Tx, row: sqlite3.Row, event: Event, **fields: Any) -> JobState:
     """Take one step of the transition table and write it with `fields`; the query is the one for the new state."""
     state = after(JobState(row["state"]), event)
-    tx.run(_QUERY_TO.get(state, "job_end"), id=row["id"], state=state.value, **fields)
+    tx.run(_QUERY_TO.get(state, "job_end"), seq=row["seq"], state=state.value, **fields)
+    _tell(tx, row, state)
+    return state
+
+
+def move_all(tx: Tx, rows: Sequence[sqlite3.Row], event: Event, fields: Sequence[Mapping[str, Any]]) -> None:
+    """The same step of many jobs of one state, each with its fields, written at once."""
+    if not rows:
+        return
+    (state,) = {after(JobState(row["state"]), event) for row in rows}
+    pairs = zip(rows, fields, strict=True)
+    written = [{"seq": row["seq"], "state": state.value, **more} for row, more in pairs]
+    tx.many(_QUERY_TO.get(state, "job_end"), written)
+    for row in rows:
+        _tell(tx, row, state)
+
+
+def _tell(tx: Tx, row: sqlite3.Row, state: JobState) -> None:
     if state is not JobState.PENDING:
         tx.changes.append(Change(job_id=row["id"]))
-        return state
+        return
     avoided = tx.all("job_avoided", id=row["id"], now=tx.now) if row["avoids"] else []
     parties = frozenset(found["party"] for found in avoided)
     tx.changes.append(Change(job_id=row["id"], pending_kind=row["kind"], avoid=parties))
-    return state
 
 
 def avoid(tx: Tx, job_id: str, party: str, until: float) -> None:
