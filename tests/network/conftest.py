@@ -25,7 +25,15 @@ from containers import SHELL, Answer, Box, Lab, Wanted, is_dead, remove_leftover
 from grid import Caller, Grid, Line
 
 # The main job first, on an idle machine: its timings are figures. What kills servers comes last.
-ORDER = ("test_main_job", "test_shared_apps", "test_matching", "test_rights", "test_quorum", "test_faults")
+ORDER = (
+    "test_main_job",
+    "test_two_users",
+    "test_shared_apps",
+    "test_matching",
+    "test_rights",
+    "test_quorum",
+    "test_faults",
+)
 LAST_USER = "test_shared_apps"  # of the containers of the main job
 LEASE_S = 2.0
 WORKERS = {"anna": "gpu,site=lab7", "ben": ""}  # name -> labels
