@@ -15,7 +15,7 @@ PASSWORD = "a long and winding password"
 @pytest.fixture(scope="module")
 def dora(client: Any, server: Any) -> dict[str, str]:
     """A second user, logged in by password; what her `xw` has in its environment."""
-    environment = {"XWHEP_CLIENT_STATE": "/home/xwuser/dora"}
+    environment = {"XWHEP_CLIENT_STATE": "state-of-dora"}
     client.write("password-of-dora", PASSWORD + "\n")
     client.call("xw", "admin", "user", "add", "dora", "--password-file", "password-of-dora")
     line = shlex.split(server.call("xwhep-server", "join-line", "client").text)[1]
