@@ -10,6 +10,7 @@ import hashlib
 import json
 import statistics
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -146,10 +147,13 @@ def test_no_secret_in_logs_or_command_lines(server: Any, worker: Any, client: An
 @pytest.mark.last
 @pytest.mark.parametrize("role", ["client", "worker", "server"])
 def test_stops_in_good_order(lab: Any, request: pytest.FixtureRequest, role: str) -> None:
-    """Last of all: `docker stop` of each."""
+    """Last of all: `docker stop` of each. The limit is for the program; the engine tidies up after it."""
     box = request.getfixturevalue(role)
+    asked_at = datetime.now(UTC)
     with lab.timed(f"stop_{role}_s"):
         box.raw.stop(timeout=10)
-    assert lab.timings[f"stop_{role}_s"] < STOP_LIMIT_S
+    box.raw.reload()
+    ended_at = datetime.fromisoformat(box.raw.attrs["State"]["FinishedAt"])
+    assert (ended_at - asked_at).total_seconds() < STOP_LIMIT_S
     code = box.raw.wait()["StatusCode"]
     assert code == 0 or role == "client", f"{role} ended with {code}:\n{box.logs()}"
