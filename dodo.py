@@ -37,6 +37,10 @@ def task_network_test() -> tasks.Task:
     return tasks.network_test()
 
 
+def task_endurance() -> Iterator[tasks.Task]:
+    yield from tasks.endurance()
+
+
 def task_build() -> tasks.Task:
     return tasks.build()
 

@@ -1,7 +1,7 @@
 """Every check that CI runs, one after another; a failing one stops none of the others.
 
-lint, type, imports, docs, unit ──> build (the main job, real) ──> debs, integration ──> "N passed, N failed"
-      each by tox, from one installation      this very pipeline          by tox
+lint, type, imports, docs, unit ──> build, endurance ──> debs, integration ──> "N passed, N failed"
+      each by tox, from one installation      this very pipeline      by tox
 
 Each check has a log, one line when it starts and one when it ends. Tests are counted from pytest's JUnit files.
 """
@@ -85,27 +85,32 @@ class ChecksFailed(CheckError):
         return "\n\n".join([*(failure.report() for failure in self.failures), self.closing])
 
 
-def all_checks(store: Store, pipeline_file: str = "") -> list[Check]:
-    """The checks in the order of their cost."""
-    python = (sys.executable, "-E", "-s", "-m", "doit", "build")
-    build = Check(
-        name="build",
-        doc="the main job: from this commit to a verdict",
-        argv=(*python, f"pipeline={pipeline_file}") if pipeline_file else python,
-        repeat="scripts/doit build",
-    )
+def all_checks(store: Store, pipeline_file: str = "", *, endurance: bool = True) -> list[Check]:
+    """The checks in the order of their cost; `endurance`: whether the pipeline file names tests that run apart."""
+    apart = _by_doit("endurance", "the longer network tests: servers killed, networks cut", pipeline_file)
     return [
         _by_tox("lint", "style and common mistakes"),
         _by_tox("type", "types, strictly"),
         _by_tox("imports", "who may import whom"),
         _by_tox("docs", "what the documentation names exists", counts_tests=True),
         _by_tox("unit", "unit tests of platform and pipeline", counts_tests=True),
-        build,
+        _by_doit("build", "the main job: from this commit to a verdict", pipeline_file),
+        *([apart] if endurance else []),
         replace(
             _by_tox("debs", "what each .deb holds, to the file", counts_tests=True), environment=lambda: _debs(store)
         ),
         _by_tox("integration", "whole builds, killed and damaged", counts_tests=True),
     ]
+
+
+def _by_doit(task: str, doc: str, pipeline_file: str) -> Check:
+    argv = (sys.executable, "-E", "-s", "-m", "doit", task)
+    return Check(
+        name=task,
+        doc=doc,
+        argv=(*argv, f"pipeline={pipeline_file}") if pipeline_file else argv,
+        repeat=f"scripts/doit {task}",
+    )
 
 
 def _debs(store: Store) -> dict[str, str]:

@@ -3,6 +3,7 @@
     source:NAME ──> debs:NAME ──> lint:NAME ──────────────────────┐
     base:chroot ──────┘│                                          ├──> the verdict
     base:rootfs ──> base:image ──> images:ROLE ──> network_test ──┘
+                                              └──> endurance, when it is asked for
 
 Keys are computed from inputs alone, so what would run is known before anything runs.
 """
@@ -106,7 +107,7 @@ class Pipeline:
         sources = [step for name in self.settings.sources for step in self._source_steps(name)]
         extras = [self._extra_step(name) for name, image in self.settings.images.items() if image.packages]
         roles = [self._image_step(name) for name in self.settings.images]
-        return [*sources, *roots, *extras, self._base_image_step(), *roles, self._network_step()]
+        return [*sources, *roots, *extras, self._base_image_step(), *roles, *self._network_steps()]
 
     def _extra_step(self, name: str) -> Step:
         wanted = self.settings.images[name].packages
@@ -280,16 +281,33 @@ class Pipeline:
             present=lambda output: self.engine.has_image(output.manifest.facts["digest"]),
         )
 
-    def _network_step(self) -> Step:
+    def _network_steps(self) -> list[Step]:
+        """The verdict of every build and, when some tests are to run apart, those."""
+        steps = [
+            self._network_step(
+                network_test.verdict_part(self.settings),
+                "link the containers on one network and let a job go through them",
+            )
+        ]
+        if self.settings.network_test.endurance:
+            apart = network_test.endurance_part(self.settings)
+            steps.append(self._network_step(apart, "the network test's longer part, which no build waits for"))
+        return steps
+
+    def _network_step(self, part: network_test.Part, doc: str) -> Step:
         roles = tuple(f"images:{name}" for name in self.settings.images)
+
+        def make(draft: Draft) -> None:
+            images = [self.output(role) for role in roles]
+            trial = network_test.Trial(part=part, engine=self.engine, images=images)
+            network_test.make_network_test(self.settings, trial, draft)
+
         return Step(
-            name="network_test",
-            doc="link the containers on one network and let a job go through them",
+            name=part.stage,
+            doc=doc,
             needs=roles,
-            recipe=lambda: network_test.recipe(self.settings, self.engine.name, self._keys(*roles)),
-            maker=lambda draft: network_test.make_network_test(
-                self.settings, self.engine, [self.output(role) for role in roles], draft
-            ),
+            recipe=lambda: network_test.recipe(self.settings, part, self.engine.name, self._keys(*roles)),
+            maker=make,
         )
 
     def _keys(self, *names: str) -> dict[str, str]:

@@ -34,10 +34,20 @@ def build_report(pipeline: Pipeline) -> dict[str, Any]:
         "verdict": verdict.manifest.facts["verdict"],
         "engine": verdict.manifest.facts["engine"],
         "network_test": {"folder": str(verdict.folder), "tests": verdict.manifest.facts["tests"]},
+        "endurance": _endurance(pipeline),
         "timings": verdict.manifest.facts["timings"],
         "keys": {name: pipeline.recipe(name).key for name in pipeline.steps},
         "seconds": pipeline.store.last_seconds({name: pipeline.recipe(name).key for name in pipeline.steps}),
     }
+
+
+def _endurance(pipeline: Pipeline) -> dict[str, Any]:
+    """The longer tests of these very images, which may have run or not."""
+    output = pipeline.find("endurance") if "endurance" in pipeline.steps else None
+    if output is None:
+        return {"verdict": "not run"}
+    facts = output.manifest.facts
+    return {"folder": str(output.folder), **{name: facts[name] for name in ("verdict", "engine", "tests", "timings")}}
 
 
 def save(pipeline: Pipeline, report: dict[str, Any]) -> None:
@@ -96,6 +106,8 @@ def table(report: dict[str, Any], made: dict[str, float]) -> str:
     for title, rows in (("packages", debs), ("images", images), ("stages", stages)):
         lines += ["", title, *(f"  {a:<{width}}  {b:>9}  {c}" for a, b, c in rows)]
     what = f"{report['network_test']['tests']} network tests on {report['engine']}"
+    if report["endurance"]["verdict"] != "not run":
+        what += f"; endurance {report['endurance']['verdict']}: {report['endurance']['tests']}"
     dirty = "  (the work tree has changes that are not in this commit)" if report["dirty"] else ""
     lines += [
         "",

@@ -86,6 +86,25 @@ def network_test() -> Task:
     return step_task("network_test")
 
 
+def endurance() -> Iterator[Task]:
+    """The longer part of the network test, where the pipeline file names one; its verdict joins the last build's."""
+    if "endurance" not in pipeline().steps:
+        yield {"basename": "endurance", "name": None, "doc": "the network test's longer part: none here"}
+        return
+
+    def run() -> None:
+        pipeline().make("endurance")
+        report.save(pipeline(), report.build_report(pipeline()))
+
+    yield {
+        "basename": "endurance",
+        "doc": pipeline().steps["endurance"].doc,
+        "actions": [(guarded, [run])],
+        "task_dep": ["build"],
+        "io": {"capture": False},
+    }
+
+
 def build() -> Task:
     """Everything, then the table."""
 
@@ -105,7 +124,8 @@ def build() -> Task:
 
 def test() -> Iterator[Task | DoitTask]:
     """Every check as one task, which goes on after a failure, and each alone as test:NAME."""
-    every = checks.all_checks(pipeline().store, pipeline().settings.file)
+    apart = "endurance" in pipeline().steps
+    every = checks.all_checks(pipeline().store, pipeline().settings.file, endurance=apart)
     yield {"basename": "test", **_check_task(every, "every check that CI runs")}
     for check in every:
         task = dict_to_task({"name": f"test:{check.name}", **_check_task([check], check.doc)})

@@ -1,4 +1,4 @@
-"""Containers as an administrator would start them, by the docker SDK, on docker or podman.
+"""What the tests share: a grid as an administrator starts it by hand, and a fleet in which things go wrong.
 
 The pipeline tells by environment what to test: DOCKER_HOST, XWHEP_TEST_IMAGES (JSON: role -> digest),
 XWHEP_TEST_OUTPUT (a folder for logs and timings) and XWHEP_TEST_ENGINE. Everything made here carries a label, and is
@@ -7,145 +7,37 @@ removed at the end, also after Ctrl-C or SIGTERM; what a killed run left is remo
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import secrets
 import shlex
 import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from urllib.parse import urlsplit
 
 import docker
-import docker.errors
 import pytest
+from containers import SHELL, Answer, Box, Lab, Wanted, is_dead, remove_leftovers, together
+from grid import Caller, Grid, Line
 
-LABEL = "org.xwhep.network-test"
-READY_S = 30.0
-# Decision 6: what an administrator is told to add, and what the images must work with.
-HARDENED: dict[str, Any] = {
-    "read_only": True,
-    "cap_drop": ["ALL"],
-    "security_opt": ["no-new-privileges"],
-    "tmpfs": {"/tmp": "rw,size=64m,mode=1777"},
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a command in a container gave."""
-
-    exit_code: int
-    stdout: bytes
-    stderr: bytes
-
-    @property
-    def text(self) -> str:
-        return self.stdout.decode()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Box:
-    """A running container."""
-
-    raw: Any
-    name: str
-
-    def call(self, *argv: str, environment: dict[str, str] | None = None, check: bool = True) -> Answer:
-        """Run a command in it; with `check`, a status other than 0 fails the test with both outputs."""
-        ran = self.raw.exec_run(list(argv), environment=environment or {}, demux=True)
-        stdout, stderr = ran.output
-        answer = Answer(exit_code=ran.exit_code, stdout=stdout or b"", stderr=stderr or b"")
-        if check:
-            assert answer.exit_code == 0, f"{argv} in {self.name}: {answer}"
-        return answer
-
-    def shell(self, script: str, **environment: str) -> Answer:
-        return self.call("/bin/bash", "-euc", script, environment=environment)
-
-    def write(self, path: str, content: str) -> None:
-        """Put text into a file; by environment, since a secret on a command line could be read by others."""
-        self.shell(f'umask 077; printf %s "$CONTENT" > {path}', CONTENT=content)
-
-    def logs(self) -> str:
-        return str(self.raw.logs().decode(errors="replace"))
-
-    def wait_for_log(self, wanted: str) -> None:
-        """Follow the log until a line holds `wanted`: an event, not a sleep."""
-        seen = ""
-        for chunk in self.raw.logs(stream=True, follow=True):
-            seen += chunk.decode(errors="replace")
-            if wanted in seen:
-                return
-        pytest.fail(f"{self.name} ended without {wanted!r} in its log:\n{seen}")
-
-
-@dataclass(kw_only=True)
-class Lab:
-    """One engine, one network, the containers on it, and the timings of what was done."""
-
-    client: Any
-    images: dict[str, str]
-    output: Path
-    run: str
-    timings: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
-        yield
-        self.timings[name] = round(time.monotonic() - started, 4)
-
-    def network(self) -> Any:
-        return self.client.networks.create(f"xwhep-test-{self.run}", labels={LABEL: self.run})
-
-    @contextmanager
-    def started(self, role: str, network: str, **options: Any) -> Iterator[Box]:
-        """A container of the role's image, hardened, on the network of that id; its log is kept, it is removed."""
-        volume = self.client.volumes.create(f"xwhep-test-{self.run}-{role}", labels={LABEL: self.run})
-        state = options.pop("state")
-        # podman gives a new volume to the image's user only when asked (U); docker copies the image's owner unasked.
-        mode = "rw,U" if os.environ["XWHEP_TEST_ENGINE"] == "podman" else "rw"
-        raw = self.client.containers.run(
-            self.images[role],
-            detach=True,
-            network=network,
-            labels={LABEL: self.run},
-            volumes={volume.name: {"bind": state, "mode": mode}},
-            **HARDENED,
-            **options,
-        )
-        box = Box(raw=raw, name=role)
-        try:
-            yield box
-        finally:
-            with suppress(docker.errors.APIError):
-                (self.output / f"{role}.log").write_text(box.logs())
-            raw.remove(force=True, v=True)
-            volume.remove(force=True)
-
-
-def remove_leftovers(client: Any, wanted: Callable[[str], bool]) -> None:
-    """Remove containers, networks and volumes of runs that `wanted` names."""
-    for container in client.containers.list(all=True, filters={"label": LABEL}):
-        if wanted(container.labels.get(LABEL, "")):
-            container.remove(force=True, v=True)
-    for network in client.networks.list(filters={"label": LABEL}):
-        if wanted((network.attrs.get("Labels") or {}).get(LABEL, "")):
-            network.remove()
-    for volume in client.volumes.list(filters={"label": LABEL}):
-        if wanted((volume.attrs.get("Labels") or {}).get(LABEL, "")):
-            volume.remove(force=True)
-
-
-def is_dead(run: str) -> bool:
-    """Whether the process that a run's label names is gone."""
-    pid = run.partition("-")[0]
-    return not pid.isdigit() or not Path(f"/proc/{pid}").exists()
+# The main job first, on an idle machine: its timings are figures. What kills servers comes last.
+ORDER = (
+    "test_main_job",
+    "test_two_users",
+    "test_shared_apps",
+    "test_matching",
+    "test_rights",
+    "test_quorum",
+    "test_faults",
+)
+LAST_USER = "test_shared_apps"  # of the containers of the main job
+LEASE_S = 2.0
+WORKERS = {"anna": "gpu,site=lab7", "ben": ""}  # name -> labels
+SERVER_HOST = 100  # of the fleet's network: a restarted server has the address that it had
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -155,11 +47,17 @@ def pytest_configure(config: pytest.Config) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
-    config.addinivalue_line("markers", "last: stops the containers that all tests share")
+    config.addinivalue_line("markers", "last: stops the containers of the main job")
+    config.addinivalue_line("markers", "endurance: takes longer, runs apart from every build")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+    def place(item: pytest.Item) -> tuple[int, bool]:
+        is_last = item.get_closest_marker("last") is not None
+        name = LAST_USER if is_last else item.path.stem
+        return ORDER.index(name) if name in ORDER else len(ORDER), is_last
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
@@ -172,20 +70,21 @@ def lab() -> Iterator[Lab]:
     try:
         yield lab
     finally:
-        remove_leftovers(client, lambda label: label == run)
-        client.close()
         (output / "timings.json").write_text(json.dumps(lab.timings, indent=1, sort_keys=True))
+        lab.close()
+        client.close()
+
+
+# A grid as an administrator starts it by hand.
 
 
 @pytest.fixture(scope="session")
-def server(lab: Lab) -> Iterator[Box]:
-    name = f"xwserver-{lab.run}"
-    started = time.monotonic()
-    # Its container name is its host name, so that the others find it by the address in the join line.
-    with lab.started("server", lab.network().id, name=name, hostname=name, state="/var/lib/xwhep-server") as box:
+def server(lab: Lab) -> Box:
+    network = lab.network("xwhep-test")
+    with lab.timed("server_container_ready_s"):
+        box = lab.start(Wanted(role="server", name="server", network=network.name))
         box.wait_for_log("ready")
-        lab.timings["server_container_ready_s"] = round(time.monotonic() - started, 4)
-        yield box
+    return box
 
 
 @pytest.fixture(scope="session")
@@ -198,22 +97,68 @@ def network_id(server: Box) -> str:
 
 
 @pytest.fixture(scope="session")
-def worker(lab: Lab, server: Box, network_id: str) -> Iterator[Box]:
+def partners(lab: Lab, server: Box, network_id: str) -> list[Box]:
+    """Beside the server: a worker, and a shell as `docker run -ti --network=ID xwclientimg_... /bin/bash` gives it."""
     line = joined(server.call("xwhep-server", "join-line", "worker"))
-    with lab.started("worker", network_id, environment={"XWHEP_JOIN": line}, state="/var/lib/xwhep-worker") as box:
-        yield box
+    worker = Wanted(role="worker", name="worker", network=network_id, environment={"XWHEP_JOIN": line})
+    shell = Wanted(role="client", name="client", network=network_id, options=SHELL)
+    return together(lambda: lab.start(worker), lambda: lab.start(shell))
 
 
 @pytest.fixture(scope="session")
-def client(lab: Lab, server: Box, network_id: str) -> Iterator[Box]:
-    """A shell beside the server, as `docker run -ti --network=ID xwclientimg_... /bin/bash` gives it, logged in."""
-    options = {"command": ["/bin/bash"], "tty": True, "stdin_open": True, "state": "/home/xwuser"}
+def worker(partners: list[Box]) -> Box:
+    return partners[0]
+
+
+@pytest.fixture(scope="session")
+def client(partners: list[Box], server: Box) -> Box:
+    """The shell, logged in."""
     line = joined(server.call("xwhep-server", "join-line", "client"))
-    with lab.started("client", network_id, **options) as box:
-        box.shell('printf "%s\\n" "$LINE" | xw login', LINE=line)
-        yield box
+    partners[1].shell('printf "%s\\n" "$LINE" | xw login', LINE=line)
+    return partners[1]
+
+
+@pytest.fixture(scope="session")
+def caller(client: Box) -> Iterator[Caller]:
+    """The same user without `xw`: the server's answers themselves."""
+    session = json.loads(client.shell("cat ~/.config/xwhep/client.json").text)
+    line = Line(client)
+    address = urlsplit(session["address"])
+    line.say({"host": address.hostname, "port": address.port, "authority": session["authority"]})
+    try:
+        yield Caller(line=line, token=session["token"])
+    finally:
+        line.close()
 
 
 def joined(answer: Answer) -> str:
     """The join line inside the shell command that the server prints: echo 'LINE' | program."""
     return shlex.split(answer.text)[1]
+
+
+# A fleet in which things go wrong: a server with short leases, two workers, a desk from which it is asked.
+
+
+@pytest.fixture(scope="session")
+def fleet(lab: Lab) -> Iterator[Grid]:
+    network = lab.network_of_chosen_addresses("xwhep-test-fleet")
+    settings = {"XWHEP_SERVER_LEASE_SECONDS": str(LEASE_S), "XWHEP_SERVER_BACK_OFF_SECONDS": "0.5"}
+    wanted = Wanted(
+        role="server", name="fleet-server", network=network.name, address=_address(network), environment=settings
+    )
+    desk = Wanted(role="client", name="desk", network=network.name, options=SHELL)
+    with lab.timed("fleet_ready_s"):
+        boxes = together(lambda: lab.start(wanted), lambda: lab.start(desk))
+        boxes[0].wait_for_log("ready")
+        line = Line(boxes[1])
+        grid = Grid.beside(boxes[0], line, lab, network)
+        grid.add_workers(WORKERS, joined(boxes[0].call("xwhep-server", "join-line", "worker")))
+    try:
+        yield grid
+    finally:
+        line.close()
+
+
+def _address(network: Any) -> str:
+    network.reload()
+    return str(ipaddress.ip_network(network.attrs["IPAM"]["Config"][0]["Subnet"])[SERVER_HOST])

@@ -10,6 +10,7 @@ import hashlib
 import json
 import statistics
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -120,15 +121,15 @@ def test_client_starts_quickly(lab: Any, client: Any) -> None:
     assert lab.timings["cli_start_s"] < CLI_START_LIMIT_S
 
 
-def test_fifty_jobs_each_give_their_own_result(lab: Any, client: Any, app: str) -> None:
-    client.shell("xw app list --format json | grep -q '\"echo\"' || xw app register echo echo.sh")
-    submit = f"seq {JOBS} | xargs -P 4 -I N sh -c 'echo N $(xw job submit echo -- N)' > ids"
+def test_fifty_jobs_each_give_their_own_result(lab: Any, caller: Any, app: str) -> None:
+    """In one request; timed from there to the last job's end."""
+    caller.add_app("number", '#!/bin/sh\necho "number $1"\n')
+    jobs = [{"app": "number", "args": [str(number)]} for number in range(JOBS)]
     with lab.timed("jobs50_s"):
-        client.shell(submit)
-        client.shell("cut -d' ' -f2 ids | xargs xw job wait --timeout 120")
-    client.shell("while read -r n id; do xw job results $id -o many/$n >/dev/null; done < ids")
-    results = client.shell(f"for n in $(seq {JOBS}); do cat many/$n/stdout*; done").text
-    assert results.splitlines() == [f"number {n}" for n in range(1, JOBS + 1)]
+        ids = caller.post("/v1/jobs/bulk", jobs=jobs)["ids"]
+        ended = [caller.completed({"id": job_id}) for job_id in ids]
+    blobs = [f"/v1/blobs/{job['result']['stdout']['sha256']}" for job in ended]
+    assert caller.get_all(blobs) == [f"number {number}\n" for number in range(JOBS)]
 
 
 def test_no_secret_in_logs_or_command_lines(server: Any, worker: Any, client: Any) -> None:
@@ -146,10 +147,13 @@ def test_no_secret_in_logs_or_command_lines(server: Any, worker: Any, client: An
 @pytest.mark.last
 @pytest.mark.parametrize("role", ["client", "worker", "server"])
 def test_stops_in_good_order(lab: Any, request: pytest.FixtureRequest, role: str) -> None:
-    """Last of all: `docker stop` of each."""
+    """Last of all: `docker stop` of each. The limit is for the program; the engine tidies up after it."""
     box = request.getfixturevalue(role)
+    asked_at = datetime.now(UTC)
     with lab.timed(f"stop_{role}_s"):
         box.raw.stop(timeout=10)
-    assert lab.timings[f"stop_{role}_s"] < STOP_LIMIT_S
+    box.raw.reload()
+    ended_at = datetime.fromisoformat(box.raw.attrs["State"]["FinishedAt"])
+    assert (ended_at - asked_at).total_seconds() < STOP_LIMIT_S
     code = box.raw.wait()["StatusCode"]
     assert code == 0 or role == "client", f"{role} ended with {code}:\n{box.logs()}"

@@ -3,12 +3,15 @@
 images ──> engine (docker or podman, by the docker SDK) ──> pytest tests/network
                                                                  │  server, worker, client; a job goes through
                                                                  └──> junit.xml  timings.json  logs/ of each container
+
+What takes longer carries a marker, and is the stage endurance: the same tests' folder, another choice of them.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,25 +23,45 @@ from xwhep_packaging.errors import NetworkTestError, SettingsError
 from xwhep_packaging.settings import Settings
 from xwhep_packaging.store import Draft, Recipe
 
-STAGE = "network_test"
 JUNIT = "junit.xml"
 TIMINGS = "timings.json"
 
 
-def recipe(settings: Settings, engine: str, upstream: dict[str, str]) -> Recipe:
-    """What decides the verdict: the images, the tests and the engine."""
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Some of the tests: `choice` is pytest's expression of markers, empty for all."""
+
+    stage: str
+    choice: str
+
+
+def verdict_part(settings: Settings) -> Part:
+    marker = settings.network_test.endurance
+    return Part(stage="network_test", choice=f"not {marker}" if marker else "")
+
+
+def endurance_part(settings: Settings) -> Part:
+    return Part(stage="endurance", choice=settings.network_test.endurance)
+
+
+def recipe(settings: Settings, part: Part, engine: str, upstream: dict[str, str]) -> Recipe:
+    """What decides a part's verdict: the images, the tests and the engine."""
     tests = settings.root_folder / settings.network_test.folder
     if not tests.is_dir():
         raise SettingsError(
             f"the network test's folder {settings.network_test.folder!r} does not exist",
             next_step="correct [network_test] folder in the pipeline file",
         )
-    inputs = {"tests": sha256_tree(tests), "engine": engine, "code": sha256_file(Path(__file__)), **upstream}
-    return Recipe(stage=STAGE, name=settings.product.name, inputs=inputs)
+    own = {"tests": sha256_tree(tests), "choice": part.choice, "code": sha256_file(Path(__file__))}
+    inputs = {**own, "engine": engine, **upstream}
+    return Recipe(stage=part.stage, name=settings.product.name, inputs=inputs)
 
 
-def pytest_command(settings: Settings, output: Path) -> list[str]:
-    """The tests are told everything by environment; no plug-in of the caller's own Python is loaded."""
+def pytest_command(settings: Settings, part: Part, output: Path) -> list[str]:
+    """The tests are told everything by environment; no plug-in of the caller's own Python is loaded.
+
+    They can import what lies beside them in their folder.
+    """
     folder = settings.root_folder / settings.network_test.folder
     options = [
         "-p",
@@ -49,22 +72,34 @@ def pytest_command(settings: Settings, output: Path) -> list[str]:
         f"--rootdir={folder}",
         f"--confcutdir={folder}",
         f"--junitxml={output / JUNIT}",
+        f"--override-ini=pythonpath={folder}",
+        *(["-m", part.choice] if part.choice else []),
     ]
     return [sys.executable, "-m", "pytest", "-c", "/dev/null", "--import-mode=importlib", *options, str(folder)]
 
 
-def make_network_test(settings: Settings, engine: Engine, images: list[Output], draft: Draft) -> None:
-    """Run the tests on `engine`; publish their report only when all pass.
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What is tested: a part of the tests, on images, by an engine."""
+
+    part: Part
+    engine: Engine
+    images: list[Output]
+
+
+def make_network_test(settings: Settings, trial: Trial, draft: Draft) -> None:
+    """Run the tests; publish their report only when all pass.
 
     Raises:
         EngineError: no container can be started.
         NetworkTestError: the containers run, but a test fails, or none ran.
     """
-    wanted = {image.manifest.name: image.manifest.facts["digest"] for image in images}
-    with engine.serving(draft.log.with_name(f"{STAGE}-engine.log")) as address:
+    stage, engine = trial.part.stage, trial.engine
+    wanted = {image.manifest.name: image.manifest.facts["digest"] for image in trial.images}
+    with engine.serving(draft.log.with_name(f"{stage}-engine.log")) as address:
         result = command.run(
             Command(
-                argv=pytest_command(settings, draft.folder),
+                argv=pytest_command(settings, trial.part, draft.folder),
                 cwd=settings.root_folder,
                 env={
                     "DOCKER_HOST": address,
@@ -80,9 +115,9 @@ def make_network_test(settings: Settings, engine: Engine, images: list[Output], 
     counts = _counts(draft.folder / JUNIT)
     if result.returncode != 0 or counts["tests"] == 0 or counts["skipped"]:
         raise NetworkTestError(
-            f"the network test on {engine.name} fails",
+            f"the {stage.replace('_', ' ')} on {engine.name} fails",
             cause=command.last_lines(result.stdout, 16),
-            next_step="read the log; doit network_test repeats it alone",
+            next_step=f"read the log; doit {stage} repeats it alone",
             log=draft.log,
         )
     draft.facts.update({"engine": engine.name, "verdict": "passed", **counts, "timings": _timings(draft.folder)})

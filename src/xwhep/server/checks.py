@@ -24,6 +24,7 @@ from xwhep.common.wire import (
 from xwhep.server.blobs import check_sha256
 
 LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
+WORKER_LABEL = re.compile(r"[A-Za-z0-9._:=/+-]{1,64}")  # as the worker's own settings let its owner write it
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 MAX_BINARIES = 64
 MAX_SHARED = 256
@@ -135,8 +136,10 @@ def _check_needs(needs: Needs) -> None:
     refuse(
         len(needs.shared) > MAX_SHARED or len(needs.labels) > MAX_SHARED, f"a job needs at most {MAX_SHARED} of each"
     )
-    for name in (*needs.shared, *needs.labels):
-        check_name(name, "the needed asset or label")
+    for name in needs.shared:
+        check_name(name, "the needed asset")
+    for label in needs.labels:
+        _check_worker_label(label)
 
 
 def check_machine(machine: Machine) -> None:
@@ -150,8 +153,15 @@ def check_machine(machine: Machine) -> None:
     refuse(any(len(key) > MAX_KEY or not is_plain(key) for key in machine.signers), "a signer is base64 of 32 bytes")
     for name in machine.shared:
         check_name(name, "the shared asset")
-    for name in machine.labels:
-        check_name(name, "the label")
+    for label in machine.labels:
+        _check_worker_label(label)
+
+
+def _check_worker_label(label: str) -> None:
+    refuse(
+        not WORKER_LABEL.fullmatch(label),
+        f"the label {label[:64]!r} must have letters, digits and . _ : = / + - alone, at most 64 of them",
+    )
 
 
 def check_attempt(number: int) -> None:

@@ -1,19 +1,39 @@
 """Where the server was found last: new connections go there at once, the name is asked again only when nobody answers.
 
 A name server that is silent for half a minute must not hold up a running grid. podman's is, for a container that asks
-while another one joins its network: the bridge then takes a new hardware address (measured: 20 to 40 s). Who answers
-there is checked by certificate, so an address that has passed to somebody else is refused, not trusted.
+while another one joins its network: the bridge then takes a new hardware address (measured: 20 to 40 s). So the address
+known last is not forgotten while the server is away, and the name server gets a moment to name another.
+Who answers there is checked by certificate, so an address that has passed to somebody else is refused, not trusted.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 
 import urllib3
 from urllib3.connection import HTTPSConnection
 
+LOOKUP_S = 2.0
 _UNREACHABLE = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+
+
+class _Lookup(threading.Thread):
+    """One question to the name server. It cannot be broken off, so whoever asked may leave before it is answered."""
+
+    def __init__(self, name: str, port: int) -> None:
+        super().__init__(name=f"lookup-{name}", daemon=True)
+        self._question = (name, port)
+        self.found: list[str] = []
+        self.error = socket.gaierror(socket.EAI_AGAIN, f"no name server answers within {LOOKUP_S:g} s")
+
+    def run(self) -> None:
+        try:
+            rows = socket.getaddrinfo(*self._question, type=socket.SOCK_STREAM)
+            self.found = list(dict.fromkeys(str(row[4][0]) for row in rows))
+        except socket.gaierror as exc:
+            self.error = exc
 
 
 class Addresses:
@@ -21,23 +41,58 @@ class Addresses:
 
     def __init__(self) -> None:
         self._last: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._lookups: dict[str, _Lookup] = {}
 
     def connect(self, connection: KnownHostConnection) -> socket.socket:
         """A connected socket: to the address known last, else to what the name server says now."""
         name = connection.host
-        if known := self._last.get(name):
-            with contextlib.suppress(*_UNREACHABLE):
+        known = self._last.get(name)
+        if known is None:
+            sock = connection.connect_to(name)
+        else:
+            try:
                 return connection.connect_to(known)
-            self._last.pop(name, None)
-        sock = connection.connect_to(name)
+            except _UNREACHABLE as exc:
+                sock = self._elsewhere(connection, known, exc)
         self._last[name] = str(sock.getpeername()[0])
         return sock
+
+    def _elsewhere(self, connection: KnownHostConnection, known: str, failure: Exception) -> socket.socket:
+        """Where the name server says that the host has moved to; `failure` when that is nowhere else."""
+        for address in self._ask(connection):
+            if address != known:
+                with contextlib.suppress(*_UNREACHABLE):
+                    return connection.connect_to(address)
+        raise failure
+
+    def _ask(self, connection: KnownHostConnection) -> list[str]:
+        """All threads that ask at the same time wait for the same answer, which may come too late for them.
+
+        Raises:
+            NameResolutionError: there is none, or none yet.
+        """
+        name = connection.host
+        with self._lock:
+            lookup = self._lookups.get(name)
+            if lookup is None:
+                lookup = self._lookups[name] = _Lookup(name, connection.port)
+                lookup.start()
+        lookup.join(LOOKUP_S)
+        if not lookup.is_alive():
+            with self._lock:
+                if self._lookups.get(name) is lookup:
+                    del self._lookups[name]
+        if not lookup.found:
+            raise urllib3.exceptions.NameResolutionError(name, connection, lookup.error)
+        return lookup.found
 
 
 class KnownHostConnection(HTTPSConnection):
     """A connection that asks `addresses` where its host is; the certificate is checked against the host's name."""
 
     addresses = Addresses()
+    opened_at = 0.0  # by time.monotonic()
 
     def _new_conn(self) -> socket.socket:
         return self.addresses.connect(self)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from xwhep.common.errors import AuthenticationFailed, NotAllowed, XwhepError
 from xwhep.common.wire import Heartbeat, HeartbeatReply
@@ -23,13 +25,20 @@ LEAST_S, MOST_S = 0.1, 300.0
 _ANSWER_LEAST_S = 5.0
 
 
-class Heart:
-    """`beat` is the body of its thread. `renew` takes a new token of this worker, when the server sends one."""
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """Who is told what a heart hears: a new token of this worker; that the server answers again, and since when
+    (time.monotonic()) it had not."""
 
-    def __init__(
-        self, session: Session, board: Board, interval_s: float, renew: Callable[[str], None] = lambda _: None
-    ) -> None:
-        self._session, self._board, self._renew = session, board, renew
+    renew: Callable[[str], None] = lambda _: None
+    back: Callable[[float], None] = lambda _: None
+
+
+class Heart:
+    """`beat` is the body of its thread."""
+
+    def __init__(self, session: Session, board: Board, interval_s: float, told: Told | None = None) -> None:
+        self._session, self._board, self._told = session, board, told or Told()
         self._interval_s = bounded(interval_s)
 
     def beat(self, stop: Flag) -> None:
@@ -39,17 +48,21 @@ class Heart:
             AuthenticationFailed, NotAllowed: the server does not know this worker any more.
         """
         backoff = Backoff(cap_s=max(1.0, self._interval_s))
+        silent_since = 0.0
         while not stop.is_set():
+            asked_at = time.monotonic()
             try:
                 self._once()
             except (AuthenticationFailed, NotAllowed):
                 raise
             except XwhepError as exc:
                 self._board.connected(False)
+                silent_since = silent_since if backoff.failures else asked_at
                 pause(backoff, exc, stop, "heartbeat")
                 continue
             if backoff.failures:
                 log.info("the server answers again")
+                self._told.back(silent_since)
             backoff.reset()
             self._board.connected(True)
             stop.wait(self._interval_s * random.uniform(0.9, 1.0))  # noqa: S311 - spreads load, hides nothing
@@ -62,7 +75,7 @@ class Heart:
             return
         self._interval_s = bounded(reply.heartbeat_s)
         if reply.token:
-            self._renew(reply.token)
+            self._told.renew(reply.token)
         self._board.watch(reply.watched)
         for running in reply.stop:
             if attempt := self._board.find(running):

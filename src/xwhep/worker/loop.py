@@ -24,7 +24,7 @@ from xwhep.worker.delivery import Delivery
 from xwhep.worker.execution import HandBack, Workshop, execute
 from xwhep.worker.flag import Flag
 from xwhep.worker.follow import Follower
-from xwhep.worker.heart import Heart
+from xwhep.worker.heart import Heart, Told
 from xwhep.worker.identity import Identity, renewed
 from xwhep.worker.machine import Host
 from xwhep.worker.owner import Owner
@@ -64,7 +64,8 @@ class Worker:
         self._deliveries = identity.session(host.state)
         self._outputs = identity.session(host.state)
         self._identity = identity
-        self._heart = Heart(self._beats, shop.board, identity.heartbeat_s, self._renew)
+        told = Told(renew=self._renew, back=self._reconnect)
+        self._heart = Heart(self._beats, shop.board, identity.heartbeat_s, told)
         self._follower = Follower(self._outputs, shop.board, shop.jobs)
         self._delivery = Delivery(self._deliveries, shop.spool, shop.board, self._given_up)
 
@@ -116,6 +117,15 @@ class Worker:
         for session in (self._polls, self._beats, self._deliveries, self._outputs, self._shop.session):
             session.use(token)
         log.info("this worker has a new token")
+
+    def _reconnect(self, silent_since: float) -> None:
+        """Connections from before the silence may have nobody at their other end, and a long poll waits there longest.
+
+        What else is under way goes on: an upload that fills the line may be why nothing was heard.
+        """
+        for session in (self._polls, self._deliveries, self._outputs, self._shop.session):
+            session.distrust(opened_before=silent_since)
+        self._polls.abort(opened_before=silent_since)
 
     # The dispatcher: one long poll at a time, while there is a free slot.
 

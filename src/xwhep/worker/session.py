@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import ssl
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +25,12 @@ from xwhep.worker.addresses import Addresses, KnownHostConnection
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 30.0
 CHUNK_BYTES = 256 * 1024
+# A kept connection whose other end is gone breaks when what was sent is not acknowledged, long before its time-out.
+UNACKNOWLEDGED_MS = 10_000
+_SOCKET_OPTIONS = (
+    *urllib3.connection.HTTPSConnection.default_socket_options,
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS),
+)
 _ERROR_LIMIT_BYTES = 64 * 1024
 _BUSY = frozenset({408, 425, 429})
 
@@ -50,8 +58,14 @@ class Session:
             self.use(token)
         self._connections: weakref.WeakSet[KnownHostConnection] = weakref.WeakSet()
         self._lock = threading.Lock()
+        self._trusted_since = 0.0
         self._pool = urllib3.HTTPSConnectionPool(
-            url.hostname or "", url.port, maxsize=4, retries=False, ssl_context=trust.client_context(ca_file)
+            url.hostname or "",
+            url.port,
+            maxsize=4,
+            retries=False,
+            ssl_context=trust.client_context(ca_file),
+            socket_options=_SOCKET_OPTIONS,
         )
         self._pool.ConnectionCls = self._tracked()
 
@@ -65,8 +79,13 @@ class Session:
         class Tracked(KnownHostConnection):
             addresses = _addresses
 
+            @property
+            def is_connected(self) -> bool:
+                return self.opened_at >= session._trusted_since and super().is_connected
+
             def connect(self) -> None:
                 super().connect()
+                self.opened_at = time.monotonic()
                 with session._lock:
                     session._connections.add(self)
 
@@ -165,10 +184,14 @@ class Session:
             raise Away(f"{self._address} says {response.status}: {error}", error.next_step, _retry_after(response))
         raise error
 
-    def abort(self) -> None:
-        """Break every connection: threads that wait for an answer get Away at once."""
+    def distrust(self, opened_before: float) -> None:
+        """Use no kept connection again that is older than that moment; calls under way go on."""
+        self._trusted_since = opened_before
+
+    def abort(self, opened_before: float = math.inf) -> None:
+        """Break connections, all or those older than that moment: threads that wait for an answer get Away at once."""
         with self._lock:
-            connections = list(self._connections)
+            connections = [one for one in self._connections if one.opened_at < opened_before]
         for connection in connections:
             if connection.sock is not None:
                 with contextlib.suppress(OSError):  # it may be closing by itself

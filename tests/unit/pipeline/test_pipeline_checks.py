@@ -163,13 +163,15 @@ def test_closing_line_is_one_that_ci_reads() -> None:
 # The list
 
 
-def test_every_check_is_a_tox_environment_or_the_main_job(store: Store) -> None:
+def test_every_check_is_a_tox_environment_or_a_task(store: Store) -> None:
     parser = configparser.ConfigParser(interpolation=None)
     parser.read(checks.REPOSITORY / "tox.ini")
     every = checks.all_checks(store)
-    assert [one.name for one in every] == ["lint", "type", "imports", "docs", "unit", "build", "debs", "integration"]
+    names = ["lint", "type", "imports", "docs", "unit", "build", "endurance", "debs", "integration"]
+    assert [one.name for one in every] == names
+    assert [one.name for one in checks.all_checks(store, endurance=False)] == [n for n in names if n != "endurance"]
     for one in every:
-        if one.name != "build":
+        if one.name not in ("build", "endurance"):
             section = parser[f"testenv:{one.name}"]
             assert one.argv[-2:] == ("-e", one.name)
             assert (f"/{one.name}.xml" in section["commands"]) == (one.junit is not None)
@@ -177,8 +179,9 @@ def test_every_check_is_a_tox_environment_or_the_main_job(store: Store) -> None:
 
 
 def test_main_job_is_that_of_the_same_pipeline_file(store: Store) -> None:
-    build = next(one for one in checks.all_checks(store, "other.toml") if one.name == "build")
-    assert build.argv[-2:] == ("build", "pipeline=other.toml")
+    every = {one.name: one.argv[-2:] for one in checks.all_checks(store, "other.toml")}
+    assert every["build"] == ("build", "pipeline=other.toml")
+    assert every["endurance"] == ("endurance", "pipeline=other.toml")
 
 
 def test_packages_that_are_checked_are_those_of_the_last_build(store: Store) -> None:

@@ -15,6 +15,7 @@ from xwhep_packaging.artefacts import Manifest, Output
 from xwhep_packaging.errors import EngineError, NetworkTestError, SettingsError
 from xwhep_packaging.settings import NetworkTest, Settings
 from xwhep_packaging.stages import network_test
+from xwhep_packaging.stages.network_test import Part
 from xwhep_packaging.store import Draft
 
 DIGEST = "sha256:" + "a" * 64
@@ -56,6 +57,10 @@ def image(tmp_path: Path) -> Output:
     return Output(folder=tmp_path, manifest=Manifest(stage="images", name="server", key="k", inputs={}, facts=facts))
 
 
+def on(engine: FakeEngine, image: Output, choice: str = "") -> network_test.Trial:
+    return network_test.Trial(part=Part(stage="network_test", choice=choice), engine=engine, images=[image])
+
+
 def with_tests(settings: Settings, content: str, timeout_s: int = 60) -> Settings:
     """The settings, and a folder of one test file for them."""
     folder = settings.root_folder / "tests" / "network"
@@ -79,7 +84,7 @@ def test_second():
 
 def test_verdict(settings: Settings, image: Output, draft: Draft) -> None:
     engine = FakeEngine()
-    network_test.make_network_test(with_tests(settings, PASSES), engine, [image], draft)
+    network_test.make_network_test(with_tests(settings, PASSES), on(engine, image), draft)
     assert draft.facts == {
         "engine": "podman",
         "verdict": "passed",
@@ -108,7 +113,7 @@ def test_verdict(settings: Settings, image: Output, draft: Draft) -> None:
 )
 def test_no_verdict(settings: Settings, image: Output, draft: Draft, content: str, cause: str) -> None:
     with pytest.raises(NetworkTestError, match="the network test on podman fails") as caught:
-        network_test.make_network_test(with_tests(settings, content), FakeEngine(), [image], draft)
+        network_test.make_network_test(with_tests(settings, content), on(FakeEngine(), image), draft)
     assert cause in caught.value.cause
     assert caught.value.log == draft.log
     assert "verdict" not in draft.facts
@@ -117,39 +122,70 @@ def test_no_verdict(settings: Settings, image: Output, draft: Draft, content: st
 def test_time_limit(settings: Settings, image: Output, draft: Draft) -> None:
     slow = with_tests(settings, "import time\ndef test_one(): time.sleep(60)\n", timeout_s=1)
     with pytest.raises(NetworkTestError) as caught:
-        network_test.make_network_test(slow, FakeEngine(), [image], draft)
+        network_test.make_network_test(slow, on(FakeEngine(), image), draft)
     assert "stopped after 1 s" in caught.value.cause
 
 
 def test_engine_that_does_not_start(settings: Settings, image: Output, draft: Draft) -> None:
     with pytest.raises(EngineError, match="no"):
-        network_test.make_network_test(with_tests(settings, PASSES), FakeEngine(EngineError("no")), [image], draft)
+        network_test.make_network_test(with_tests(settings, PASSES), on(FakeEngine(EngineError("no")), image), draft)
+
+
+APART = """
+import pytest
+def test_quick(): pass
+@pytest.mark.slow
+def test_long(): pass
+@pytest.mark.slow
+def test_longer(): pass
+"""
+
+
+def test_tests_that_run_apart(settings: Settings, image: Output, draft: Draft) -> None:
+    """Each part runs its own; what a part leaves out is not taken for skipped."""
+    made = with_tests(settings, APART)
+    made = msgspec.structs.replace(made, network_test=NetworkTest(endurance="slow"))
+    for part, count in ((network_test.verdict_part(made), 1), (network_test.endurance_part(made), 2)):
+        trial = network_test.Trial(part=part, engine=FakeEngine(), images=[image])
+        network_test.make_network_test(made, trial, draft)
+        assert (draft.facts["tests"], draft.facts["skipped"]) == (count, 0)
+    assert network_test.verdict_part(settings).choice == ""
+
+
+def test_tests_import_what_lies_beside_them(settings: Settings, image: Output, draft: Draft) -> None:
+    made = with_tests(settings, "from beside import ANSWER\ndef test_one(): assert ANSWER == 42\n")
+    (settings.root_folder / "tests" / "network" / "beside.py").write_text("ANSWER = 42\n")
+    network_test.make_network_test(made, on(FakeEngine(), image), draft)
+    assert draft.facts["tests"] == 1
 
 
 # Keys
 
 
+ALL = Part(stage="network_test", choice="")
+
+
 def test_key_follows_tests_engine_and_images(settings: Settings) -> None:
     made = with_tests(settings, PASSES)
-    key = network_test.recipe(made, "podman", {"images:server": "1"}).key
-    assert network_test.recipe(made, "podman", {"images:server": "1"}).key == key
-    assert network_test.recipe(made, "docker", {"images:server": "1"}).key != key
-    assert network_test.recipe(made, "podman", {"images:server": "2"}).key != key
-    assert network_test.recipe(with_tests(settings, "#"), "podman", {"images:server": "1"}).key != key
+    key = network_test.recipe(made, ALL, "podman", {"images:server": "1"}).key
+    assert network_test.recipe(made, ALL, "podman", {"images:server": "1"}).key == key
+    assert network_test.recipe(made, ALL, "docker", {"images:server": "1"}).key != key
+    assert network_test.recipe(made, ALL, "podman", {"images:server": "2"}).key != key
+    assert network_test.recipe(with_tests(settings, "#"), ALL, "podman", {"images:server": "1"}).key != key
 
 
 def test_byte_code_changes_no_key(settings: Settings) -> None:
     made = with_tests(settings, PASSES)
-    key = network_test.recipe(made, "podman", {}).key
+    key = network_test.recipe(made, ALL, "podman", {}).key
     cache = made.root_folder / "tests" / "network" / "__pycache__"
     cache.mkdir()
     (cache / "test_small.pyc").write_bytes(b"x")
-    assert network_test.recipe(made, "podman", {}).key == key
+    assert network_test.recipe(made, ALL, "podman", {}).key == key
 
 
 def test_missing_folder(settings: Settings) -> None:
     with pytest.raises(SettingsError, match="does not exist"):
-        network_test.recipe(settings, "podman", {})
+        network_test.recipe(settings, ALL, "podman", {})
 
 
 def test_callers_plugins_are_not_loaded(settings: Settings, image: Output, draft: Draft) -> None:
@@ -157,5 +193,5 @@ def test_callers_plugins_are_not_loaded(settings: Settings, image: Output, draft
     made = with_tests(settings, "def test_one(): pass\n")
     (settings.root_folder / "conftest.py").write_text("raise SystemExit('loaded')\n")
     (settings.root_folder / "pytest.ini").write_text("[pytest]\naddopts = --nosuchoption\n")
-    network_test.make_network_test(made, FakeEngine(), [image], draft)
+    network_test.make_network_test(made, on(FakeEngine(), image), draft)
     assert json.dumps(draft.facts["verdict"]) == '"passed"'

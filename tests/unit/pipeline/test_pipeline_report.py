@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +33,31 @@ def facts_of(name: str) -> dict[str, Any]:
     image = {"digest": DIGEST, "tags": ["grid-server:1", "gridserverimg_2023-11-14-22-13-20:latest"], "size": 9_700_000}
     layers = {"layers": ["sha256:1", "sha256:2"], "layer_sizes": [9_600_000, 100_000], "version": VERSION, "epoch": 5}
     verdict = {"verdict": "passed", "engine": "podman", "tests": 7, "timings": {"ready_s": 0.5}}
-    return {"debs": {"version": VERSION}, "images": {**image, **layers}, "network_test": verdict}.get(name, {})
+    tested = {"network_test": verdict, "endurance": verdict}
+    return {"debs": {"version": VERSION}, "images": {**image, **layers}, **tested}.get(name, {})
 
 
 @pytest.fixture
-def published(settings: Settings, store: Store) -> Pipeline:
-    pipeline = Published(settings, store)
-    for name in pipeline.steps:
+def publish(store: Store) -> Callable[[Pipeline], Pipeline]:
+    """Publishes every step that a pipeline has and the store has not."""
 
-        def make(draft: Draft, name: str = name) -> None:
-            draft.facts.update(facts_of(name.partition(":")[0]))
-            if name.startswith("debs:"):
-                (draft.folder / f"grid-server_{VERSION}_all.deb").write_bytes(b"x" * 12_345)
+    def make_all(pipeline: Pipeline) -> Pipeline:
+        for name in pipeline.steps:
 
-        store.make(pipeline.recipe(name), make)
-    return pipeline
+            def make(draft: Draft, name: str = name) -> None:
+                draft.facts.update(facts_of(name.partition(":")[0]))
+                if name.startswith("debs:"):
+                    (draft.folder / f"grid-server_{VERSION}_all.deb").write_bytes(b"x" * 12_345)
+
+            store.make(pipeline.recipe(name), make)
+        return pipeline
+
+    return make_all
+
+
+@pytest.fixture
+def published(settings: Settings, store: Store, publish: Callable[[Pipeline], Pipeline]) -> Pipeline:
+    return publish(Published(settings, store))
 
 
 def test_report(published: Pipeline, repository: Repository) -> None:
@@ -61,6 +72,24 @@ def test_report(published: Pipeline, repository: Repository) -> None:
     assert made["network_test"]["tests"] == 7
     assert set(made["keys"]) == set(published.steps)
     assert json.loads(json.dumps(made)) == made
+
+
+def test_endurance_joins_the_report_when_it_ran_on_these_images(
+    load: Callable[..., Settings], store: Store, publish: Callable[[Pipeline], Pipeline]
+) -> None:
+    settings = load(more='\n[network_test]\nendurance = "slow"\n')
+    pipeline = Published(settings, store)
+    steps = dict(pipeline.steps)
+    del pipeline.steps["endurance"]
+    publish(pipeline)
+    pipeline.steps.update(steps)
+    made = report.build_report(pipeline)
+    assert made["endurance"] == {"verdict": "not run"}
+    assert "endurance" not in report.table(made, {})
+    made = report.build_report(publish(pipeline))
+    assert (made["endurance"]["verdict"], made["endurance"]["tests"]) == ("passed", 7)
+    assert Path(made["endurance"]["folder"]).is_dir()
+    assert report.table(made, {}).splitlines()[-1].endswith("7 network tests on podman; endurance passed: 7")
 
 
 def test_report_of_a_dirty_tree(published: Pipeline, repository: Repository) -> None:
@@ -113,6 +142,7 @@ def test_steps_name_what_they_need(settings: Settings, store: Store) -> None:
     assert steps["base:chroot-grid"].needs == ("base:chroot",)
     assert steps["images:server"].needs == ("base:image", "debs:grid")
     assert steps["network_test"].needs == ("images:server",)
+    assert "endurance" not in steps
     assert all(need in steps for step in steps.values() for need in step.needs)
 
 

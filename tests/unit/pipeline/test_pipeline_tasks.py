@@ -151,14 +151,18 @@ def test_list_reads_well(project: Path) -> None:
     done = doit(project, "", "list")
     assert done.returncode == 0, done.stderr
     rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
-    assert {"source", "debs", "base", "images", "network_test", "build", "test", "bench"} <= set(rows)
+    assert {"source", "debs", "base", "images", "network_test", "endurance", "build", "test", "bench"} <= set(rows)
     assert not [name for name in rows if ":" in name]
 
 
-def test_parts_have_names(project: Path) -> None:
+def test_parts_have_names(project: Path, repository: Repository) -> None:
     names = doit(project, "", "list", "--all", "--quiet").stdout.split()
     assert {"source:grid", "debs:grid", "lint:grid", "base:chroot", "base:rootfs", "base:image"} <= set(names)
     assert {"images:server", "test:lint", "test:build", "test:integration"} <= set(names)
+    assert "test:endurance" not in names  # this pipeline file names no tests that run apart
+    file = repository.folder / "packaging" / "pipeline.toml"
+    file.write_text(file.read_text() + '\n[network_test]\nendurance = "slow"\n')
+    assert "test:endurance" in doit(project, "", "list", "--all", "--quiet").stdout.split()
 
 
 def test_one_step_for_real(project: Path) -> None:

@@ -10,10 +10,11 @@ import pytest
 from server_kit import MACHINE, Kit, opened_kit, result
 from xwhep.common.errors import InvalidRequest
 from xwhep.common.wire import App, Binary, Job, JobSpec, JobState, Needs
-from xwhep.server.checks import check_scheduling
+from xwhep.server.checks import check_machine, check_scheduling
 from xwhep.server.explain import DRAINING, QUARANTINE, Standing, explain, obstacles
 from xwhep.server.matching import Candidate, fits, shortfalls
 from xwhep.server.store.records import LossRule, WorkerRecord, kind_of
+from xwhep.worker.settings import words
 
 APP = App(id="a", name="a", owner="o", created_at=0, binaries=[Binary(os="any", arch="any", sha256="a" * 64, size=1)])
 GIB = 1024**3
@@ -171,6 +172,18 @@ def test_a_schedule_that_makes_no_sense_is_refused(fields):
 
 
 # The store.
+
+
+def test_the_server_takes_every_label_that_a_worker_may_have():
+    labels = list(words("gpu,site=lab7,os:trixie,rack/3,c++,4.5_GHz," + "x" * 64))
+    check_machine(msgspec.structs.replace(MACHINE, labels=labels))
+    check_scheduling(JobSpec(app="a", needs=Needs(labels=labels)))
+
+
+@pytest.mark.parametrize("label", ["", "two words", "x" * 65, "caf\u00e9", "a,b"])
+def test_and_no_other(label):
+    with pytest.raises(InvalidRequest, match="label"):
+        check_machine(msgspec.structs.replace(MACHINE, labels=[label]))
 
 
 @pytest.fixture

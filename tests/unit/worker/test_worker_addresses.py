@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
+import urllib3
 from urllib3.util import connection as urllib3_connection
 
+from xwhep.worker import addresses as addresses_module
 from xwhep.worker.addresses import Addresses, KnownHostConnection
 
 
@@ -62,5 +66,58 @@ def test_a_server_that_moved_is_looked_up_again(listener: socket.socket, asked: 
     addresses = Addresses()
     addresses._last["grid.test"] = "127.0.0.2"  # nobody listens there
     connection_to(listener.getsockname()[1], addresses)._new_conn().close()
-    assert asked == ["127.0.0.2", "grid.test"]
+    assert asked == ["127.0.0.2", "grid.test", "127.0.0.1"]
     assert addresses._last == {"grid.test": "127.0.0.1"}
+
+
+def test_a_server_that_restarts_is_found_where_it_was(listener: socket.socket, asked: list[str]) -> None:
+    """While it is away its address stays known: what the name server says then may come late, or be nothing."""
+    addresses, port = Addresses(), listener.getsockname()[1]
+    connection_to(port, addresses)._new_conn().close()
+    listener.close()
+    with pytest.raises(urllib3.exceptions.NewConnectionError):
+        connection_to(port, addresses)._new_conn()
+    assert addresses._last == {"grid.test": "127.0.0.1"}
+    with socket.create_server(("127.0.0.1", port)):
+        asked.clear()
+        connection_to(port, addresses)._new_conn().close()
+    assert asked == ["127.0.0.1"]
+
+
+def test_a_silent_name_server_keeps_nobody_waiting(
+    listener: socket.socket, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that ask meanwhile share one question; its late answer serves the next that asks."""
+    answered, looking_up = threading.Event(), socket.getaddrinfo
+
+    def silent(host: str, *rest: object, **more: object) -> list[object]:
+        if host == "grid.test":
+            answered.wait(30)
+        return list(looking_up(host, *rest, **more))
+
+    monkeypatch.setattr(urllib3_connection.socket, "getaddrinfo", silent)
+    monkeypatch.setattr(addresses_module, "LOOKUP_S", 0.05)
+    addresses, port = Addresses(), listener.getsockname()[1]
+    addresses._last["grid.test"] = "127.0.0.2"
+    started = time.monotonic()
+    for _ in range(3):
+        with pytest.raises(urllib3.exceptions.NameResolutionError):
+            connection_to(port, addresses)._new_conn()
+    assert time.monotonic() - started < 10
+    lookup = addresses._lookups["grid.test"]
+    answered.set()
+    lookup.join(10)
+    connection_to(port, addresses)._new_conn().close()
+    assert asked.count("grid.test") == 1
+    assert addresses._lookups == {}
+
+
+def test_a_name_that_is_gone_is_said_so(asked: list[str]) -> None:
+    class Gone(KnownHostConnection):
+        addresses = Addresses()
+
+    Gone.addresses._last["gone.test"] = "127.0.0.2"
+    for _ in range(2):
+        with pytest.raises(urllib3.exceptions.NameResolutionError, match=r"gone\.test"):
+            Gone("gone.test", 9, timeout=2)._new_conn()
+    assert asked.count("gone.test") == 2

@@ -9,7 +9,7 @@ from xwhep.common.errors import AuthenticationFailed
 from xwhep.common.wire import Lease, Running
 from xwhep.worker.board import Attempt, Board, Phase, Status, read_status, sole_worker
 from xwhep.worker.flag import Flag
-from xwhep.worker.heart import LEAST_S, MOST_S, Heart, bounded
+from xwhep.worker.heart import LEAST_S, MOST_S, Heart, Told, bounded
 
 STATUS = Status(pid=1, name="n", worker_id="w", server="s", isolation="process", slots=1, started_at=0, connected=False)
 
@@ -69,6 +69,30 @@ def test_a_server_away_is_found_again_within_a_beat_or_so(grid) -> None:
     count = len(grid.heartbeats)
     grid.start()
     grid.until(lambda: len(grid.heartbeats) > count, 3)
+
+
+def test_it_says_since_when_the_server_was_silent(grid, session, board: Board, monkeypatch) -> None:
+    """The beginning of the first request without an answer: what was opened before may be broken."""
+    told: list[float] = []
+    connected: list[bool] = []
+    monkeypatch.setattr(board, "connected", connected.append)
+    stop = Flag()
+    heart = Heart(session, board, 0.2, Told(back=told.append))
+    thread = threading.Thread(target=heart.beat, args=(stop,))
+    thread.start()
+    try:
+        grid.until(lambda: len(grid.heartbeats) >= 2)
+        assert told == []
+        earliest = time.monotonic()
+        grid.stop()
+        grid.until(lambda: not connected[-1])
+        latest = time.monotonic()
+        grid.start()
+        grid.until(lambda: told)
+    finally:
+        stop.set()
+        thread.join(10)
+    assert earliest - 0.2 <= told[0] <= latest
 
 
 def test_a_revoked_token_ends_it(grid, session, board: Board) -> None:

@@ -1,5 +1,6 @@
 import io
 import os
+import socket
 import ssl
 import threading
 import time
@@ -10,7 +11,7 @@ import pytest
 from xwhep.common.errors import AuthenticationFailed, Conflict, NotFound, UntrustedCertificate, XwhepError
 from xwhep.common.wire import Ack, Heartbeat, HeartbeatReply, Leave, WorkRequest
 from xwhep.common.wire_bulk import Leases
-from xwhep.worker.session import Away, Session
+from xwhep.worker.session import UNACKNOWLEDGED_MS, Away, Session
 
 
 def beat(session: Session) -> HeartbeatReply | None:
@@ -149,7 +150,9 @@ def test_a_download_cut_short_is_away(grid, session) -> None:
         b"".join(pieces)
 
 
-def test_abort_ends_a_long_poll_at_once(grid, session) -> None:
+@pytest.fixture
+def polling(grid, session):
+    """A thread in a long poll, and what it ends with."""
     request = WorkRequest(machine=grid.machine, wait_s=20)
     failures: list[Exception] = []
 
@@ -162,12 +165,49 @@ def test_abort_ends_a_long_poll_at_once(grid, session) -> None:
     thread = threading.Thread(target=poll)
     thread.start()
     grid.until(lambda: grid.requests)
+    yield thread, failures
+    session.abort()
+    thread.join(5)
+
+
+def test_abort_ends_a_long_poll_at_once(session, polling) -> None:
+    thread, failures = polling
     before = time.monotonic()
     session.abort()
     thread.join(5)
     assert failures
     assert time.monotonic() - before < 1
     assert beat(session) is not None
+
+
+def test_abort_may_spare_what_was_opened_since(session, polling) -> None:
+    thread, failures = polling
+    session.abort(opened_before=time.monotonic() - 60)
+    assert beat(session) is not None
+    assert thread.is_alive()
+    session.abort(opened_before=time.monotonic())
+    thread.join(5)
+    assert failures
+
+
+def test_a_distrusted_connection_is_not_used_again(session) -> None:
+    beat(session)
+    (first,) = session._connections
+    session.distrust(opened_before=time.monotonic() - 60)
+    beat(session)
+    assert len(session._connections) == 1
+    opened_at = first.opened_at
+    session.distrust(opened_before=time.monotonic())
+    assert beat(session) is not None
+    assert [one.opened_at for one in session._connections] != [opened_at]
+    opened_at = first.opened_at
+    assert beat(session) is not None
+    assert first.opened_at == opened_at, "the new one is kept"
+
+
+def test_what_is_never_acknowledged_breaks_a_connection(session, polling) -> None:
+    (connection,) = session._connections
+    assert connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == UNACKNOWLEDGED_MS
 
 
 def test_the_token_is_in_no_error_text(grid, session) -> None:
