@@ -13,6 +13,8 @@ import socket
 import urllib3
 from urllib3.connection import HTTPSConnection
 
+from xwhep.common.discovery import find
+
 _UNREACHABLE = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
 
 
@@ -23,13 +25,20 @@ class Addresses:
         self._last: dict[str, str] = {}
 
     def connect(self, connection: KnownHostConnection) -> socket.socket:
-        """A connected socket: to the address known last, else to what the name server says now."""
+        """A connected socket: to the address known last, else to what the name server says now, else to the server
+        on the local network that answers to the name."""
         name = connection.host
         if known := self._last.get(name):
             with contextlib.suppress(*_UNREACHABLE):
                 return connection.connect_to(known)
             self._last.pop(name, None)
-        sock = connection.connect_to(name)
+        try:
+            sock = connection.connect_to(name)
+        except urllib3.exceptions.NameResolutionError:
+            found = find(name, connection.port, connection.ssl_context) if connection.ssl_context else None
+            if found is None:
+                raise
+            sock = connection.connect_to(found)
         self._last[name] = str(sock.getpeername()[0])
         return sock
 
