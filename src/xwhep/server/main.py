@@ -15,6 +15,7 @@ from xwhep.common.errors import InvalidRequest, UsageError, XwhepError
 from xwhep.common.join import JoinLine, normal_address
 from xwhep.common.trust import fingerprint
 from xwhep.common.version import VERSION
+from xwhep.server import backup_commands
 from xwhep.server.authority import recorded_names
 from xwhep.server.checks import LOGIN
 from xwhep.server.deployment import read_deployment
@@ -63,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_join_line(commands)
     _add_user(commands)
     _add_rotate(commands)
+    backup_commands.add_commands(commands)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(command=_version)
     return parser

@@ -33,7 +33,7 @@ from xwhep.server.private_files import refuse_exposed
 from xwhep.server.store.records import Account
 from xwhep.server.store.sqlite_database import transaction
 from xwhep.server.store.sqlite_people import add_user, list_users
-from xwhep.server.takeover import take_over
+from xwhep.server.store.sqlite_takeover import take_over
 
 ADMIN = "admin"
 PASSWORD_BYTES = 18

@@ -80,7 +80,7 @@ def trust_also(identity: Identity, authority: str, state: Path) -> None:
     """Keep what the deployment says may be trusted: its authority may have been renewed since this worker joined."""
     file = state / identity.ca_file
     if not file.exists() or file.read_text("ascii", "replace") != authority:
-        write_atomically(file, authority.encode())
+        write_private(file, authority.encode())
 
 
 def stored(state: Path) -> Identity | None:
