@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import http.client
 import re
-import socket
 import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from xwhep.common.errors import ConnectionFailed, UntrustedCertificate
+from xwhep.common.whereabouts import connect
 
 CONNECT_TIMEOUT_S = 10.0
 _CA_LIMIT_BYTES = 64 * 1024
@@ -26,17 +26,7 @@ class GridConnection(http.client.HTTPSConnection):
         self._trusting = context
 
     def connect(self) -> None:
-        try:
-            super().connect()
-        except socket.gaierror:
-            from xwhep.common.discovery import find  # noqa: PLC0415 - hardly anyone needs it, xw starts often
-
-            address = find(self.host, self.port, self._trusting)
-            if address is None:
-                raise
-            raw = socket.create_connection((address, self.port), CONNECT_TIMEOUT_S)
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.sock = self._trusting.wrap_socket(raw, server_hostname=self.host)
+        self.sock = connect(self.host, self.port, self._trusting, CONNECT_TIMEOUT_S)
 
 
 def fingerprint(pem: str) -> str:

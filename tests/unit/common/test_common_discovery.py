@@ -18,6 +18,7 @@ from xwhep.common import discovery
 from xwhep.common.discovery import MAX_QUESTION_BYTES, answer_to, broadcast_addresses, find
 from xwhep.common.errors import ConnectionFailed
 from xwhep.common.trust import GridConnection, context_trusting, fetch_authority, fingerprint
+from xwhep.common.whereabouts import addresses_of, connect
 
 NAME = "grid.test"
 NONCE = b"0123456789abcdef" * 2
@@ -264,3 +265,44 @@ def test_a_join_line_leads_to_a_server_that_no_name_server_knows(network, author
     network.answerer(honest, "127.0.0.1")
     network.tls("127.0.0.1", authority, tmp_path)
     assert fetch_authority(address, mark) == authority.pem
+
+
+def test_a_silent_name_server_is_not_waited_for(network, authority, tmp_path, monkeypatch) -> None:
+    real, silence = socket.getaddrinfo, threading.Event()
+
+    def answer(host, *rest, **more):
+        if host == NAME:
+            silence.wait(20)
+            raise socket.gaierror(socket.EAI_AGAIN, "nobody answers")
+        return real(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    network.answerer(honest, "127.0.0.1")
+    network.tls("127.0.0.1", authority, tmp_path)
+    assert addresses_of(NAME, network.port, context_trusting(authority.pem)) == ["127.0.0.1"]
+    assert not silence.is_set()
+    silence.set()
+    network.close()
+    with pytest.raises(socket.gaierror):
+        addresses_of(NAME, network.port, context_trusting(authority.pem))
+
+
+def test_a_name_server_that_knows_the_name_is_believed(network, authority, tmp_path, monkeypatch) -> None:
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: real("127.0.0.2", *rest, **more))
+    network.answerer(honest, "127.0.0.1")
+    assert addresses_of(NAME, network.port, context_trusting(authority.pem)) == ["127.0.0.2"]
+    assert network.questions == []
+
+
+def test_each_address_of_a_name_is_tried(network, authority, tmp_path, monkeypatch) -> None:
+    real = socket.getaddrinfo
+
+    def answer(host, *rest, **more):
+        hosts = ("127.0.0.99", "127.0.0.1") if host == NAME else (host,)
+        return [found for one in hosts for found in real(one, *rest, **more)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    network.tls("127.0.0.1", authority, tmp_path)
+    with connect(NAME, network.port, context_trusting(authority.pem), 5) as sock:
+        assert sock.getpeername()[0] == "127.0.0.1"
