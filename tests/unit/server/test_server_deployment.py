@@ -6,6 +6,7 @@ import shutil
 import socket
 import ssl
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from cryptography import x509
 from deployed import Authority, Deployed
 from xwhep.common.join import parse_join_line
 from xwhep.common.trust import context_trusting, fetch_authority, fingerprint
+from xwhep.server import keeper
+from xwhep.server.authority_files import AuthorityFiles
 from xwhep.server.settings import load_settings
 
 TAKEN_WITHIN_S = 2.0
@@ -329,3 +332,13 @@ def test_the_folder_may_be_named_by_the_environment(stopped, deployed, monkeypat
     stopped.start()
     bound = Bound(stopped, deployed)
     assert bound.login("boss", "password of boss")
+
+
+@pytest.mark.parametrize(("days", "told"), [(30, False), (200, True)])
+def test_the_end_of_the_deployments_certificate_is_told_in_time(deployed, monkeypatch, caplog, days, told) -> None:
+    files = AuthorityFiles(folder=deployed.server)
+    before = files.server_pem.read_bytes()
+    monkeypatch.setattr(keeper, "RENEW_BEFORE", timedelta(days=days))
+    keeper.Keeper(grid=None, context=None, files=files, names=None)._look_after_end()
+    assert ("renew it and install its package" in caplog.text) == told
+    assert files.server_pem.read_bytes() == before
