@@ -13,7 +13,7 @@ import socket
 import urllib3
 from urllib3.connection import HTTPSConnection
 
-from xwhep.common.discovery import find
+from xwhep.common.whereabouts import addresses_of
 
 _UNREACHABLE = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
 
@@ -32,15 +32,21 @@ class Addresses:
             with contextlib.suppress(*_UNREACHABLE):
                 return connection.connect_to(known)
             self._last.pop(name, None)
-        try:
-            sock = connection.connect_to(name)
-        except urllib3.exceptions.NameResolutionError:
-            found = find(name, connection.port, connection.ssl_context) if connection.ssl_context else None
-            if found is None:
-                raise
-            sock = connection.connect_to(found)
+        sock = _first_of(connection)
         self._last[name] = str(sock.getpeername()[0])
         return sock
+
+
+def _first_of(connection: KnownHostConnection) -> socket.socket:
+    assert connection.ssl_context is not None  # noqa: S101 - the pool gives it
+    try:
+        addresses = addresses_of(connection.host, connection.port, connection.ssl_context)
+    except socket.gaierror as exc:
+        raise urllib3.exceptions.NameResolutionError(connection.host, connection, exc) from exc
+    for address in addresses[:-1]:
+        with contextlib.suppress(*_UNREACHABLE):
+            return connection.connect_to(address)
+    return connection.connect_to(addresses[-1])
 
 
 class KnownHostConnection(HTTPSConnection):

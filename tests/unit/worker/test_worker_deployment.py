@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 from pathlib import Path
 
@@ -124,8 +125,9 @@ def test_who_may_not_read_the_deployment_can_still_ask(bound: Deployed) -> None:
         os.seteuid(0)
 
 
-def test_a_name_that_no_name_server_knows_is_looked_for_on_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_network_says_the_server_is_new_connections_go_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     connected: list[str] = []
+    asked: list[str] = []
 
     class Socket:
         def getpeername(self) -> tuple[str, int]:
@@ -134,16 +136,27 @@ def test_a_name_that_no_name_server_knows_is_looked_for_on_the_network(monkeypat
     class Connection(addresses.KnownHostConnection):
         def connect_to(self, host: str) -> Socket:
             connected.append(host)
-            if host == "grid.test":
-                raise urllib3.exceptions.NameResolutionError(host, self, None)
+            if host == "192.0.2.6":
+                raise urllib3.exceptions.NewConnectionError(self, "nobody there")
             return Socket()
+
+    def answer(name: str, *_: object) -> list[str]:
+        asked.append(name)
+        return ["192.0.2.6", "192.0.2.7"]
 
     book = addresses.Addresses()
     connection = Connection("grid.test", 4321, ssl_context=ssl.create_default_context())
-    monkeypatch.setattr(addresses, "find", lambda *asked: "192.0.2.7" if asked[0] == "grid.test" else None)
+    monkeypatch.setattr(addresses, "addresses_of", answer)
     book.connect(connection)
     book.connect(connection)
-    assert connected == ["grid.test", "192.0.2.7", "192.0.2.7"]
-    monkeypatch.setattr(addresses, "find", lambda *asked: None)
+    assert (asked, connected) == (["grid.test"], ["192.0.2.6", "192.0.2.7", "192.0.2.7"])
+
+
+def test_a_name_that_nobody_knows_is_a_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(*_: object) -> list[str]:
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    monkeypatch.setattr(addresses, "addresses_of", answer)
+    connection = addresses.KnownHostConnection("grid.test", 4321, ssl_context=ssl.create_default_context())
     with pytest.raises(urllib3.exceptions.NameResolutionError):
         addresses.Addresses().connect(connection)
