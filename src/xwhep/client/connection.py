@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from types import TracebackType
 from typing import NamedTuple, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 
@@ -23,7 +23,7 @@ from xwhep.common.errors import (
     XwhepError,
     from_wire,
 )
-from xwhep.common.trust import CONNECT_TIMEOUT_S, context_trusting
+from xwhep.common.trust import CONNECT_TIMEOUT_S, GridConnection, context_trusting
 from xwhep.common.version import VERSION
 from xwhep.common.wire import ErrorBody
 
@@ -56,16 +56,13 @@ class Server:
 
     def __init__(self, credentials: Credentials) -> None:
         self.address = credentials.address
-        url = urlsplit(credentials.address)
         try:
             context = context_trusting(credentials.authority)
         except ssl.SSLError as exc:
             raise UntrustedCertificate(
                 f"the authority kept for {self.address} is damaged: {exc}", "log in again: xw login"
             ) from exc
-        self._http = http.client.HTTPSConnection(
-            url.hostname or "", url.port, timeout=CONNECT_TIMEOUT_S, context=context, blocksize=256 * 1024
-        )
+        self._http = GridConnection(self.address, context, blocksize=256 * 1024)
         self._headers = {"User-Agent": f"xw/{VERSION}"}
         if credentials.token:
             self._headers["Authorization"] = f"Bearer {credentials.token}"

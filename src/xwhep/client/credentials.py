@@ -15,6 +15,7 @@ from xwhep.common.errors import AuthenticationFailed, UsageError
 
 SESSION_FILE = "client.json"
 SYSTEM_FILE = Path("/etc/xwhep/client.toml")
+DEPLOYMENT = Path("/etc/xwhep/client-deployment")  # what the deployment's package xwhep-client-conf brings
 _FILE_LIMIT_BYTES = 64 * 1024
 
 
@@ -122,14 +123,21 @@ def authority_of(address: str, fingerprint: str) -> str:
 
 
 def system_settings() -> SystemSettings:
-    """The system-wide file, or empty settings when there is none.
+    """The system-wide file; what it leaves open as the deployment says; empty settings when there is neither.
 
     Raises:
-        UsageError: it cannot be read, or has unknown or mistyped names.
+        UsageError: a file cannot be read, or has unknown or mistyped names.
     """
+    own = _settings_in(Path(os.environ.get("XWHEP_CLIENT_CONFIG") or SYSTEM_FILE))
+    bound = _settings_in(Path(os.environ.get("XWHEP_CLIENT_DEPLOYMENT") or DEPLOYMENT) / "client.toml")
+    if own.address not in ("", bound.address):  # another grid: the deployment's authority is not that one's
+        return own
+    return SystemSettings(*(mine or its for mine, its in zip(own, bound, strict=True)))
+
+
+def _settings_in(path: Path) -> SystemSettings:
     import tomllib  # noqa: PLC0415 - only without a session
 
-    path = Path(os.environ.get("XWHEP_CLIENT_CONFIG") or SYSTEM_FILE)
     try:
         table = tomllib.loads(path.read_text("utf-8"))
         fields = SystemSettings(**table)

@@ -8,7 +8,7 @@ It is read from standard input or a file, never from a command line, where every
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from xwhep.common.errors import UsageError
@@ -22,11 +22,15 @@ _HOST = re.compile(r"[a-z0-9._:-]+")  # also keeps a quote out of the shell line
 
 @dataclass(frozen=True, kw_only=True)
 class JoinLine:
-    """`address` is https://HOST:PORT without a path; `fingerprint` is sha256: and the hash of the CA's DER."""
+    """`address` is https://HOST:PORT without a path; `fingerprint` is sha256: and the hash of the CA's DER.
+
+    `authority` is that certificate (PEM), where it came along with the line: then it need not be fetched.
+    """
 
     address: str
     fingerprint: str
     token: str
+    authority: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{MARK} {self.address} {self.fingerprint} {self.token}"

@@ -8,7 +8,8 @@ XwhepError
 ├── StateInUse          24  another server works on the same state folder
 ├── StateTooNew         25  a newer server wrote the state folder
 ├── NotStartedYet       26  there is no grid in the state folder yet
-└── StateDamaged        27  a file in the state folder is missing or broken
+├── StateDamaged        27  a file in the state folder is missing or broken
+└── BackupDamaged       28  a backup was cut or changed, or is none
 AuthenticationFailed
 └── TooManyTries         5  wrong passwords too fast (HTTP 429)
 """
@@ -50,6 +51,10 @@ class StateDamaged(XwhepError):
     exit_code, code = 27, "state_damaged"
 
 
+class BackupDamaged(XwhepError):
+    exit_code, code = 28, "backup_damaged"
+
+
 class TooManyTries(AuthenticationFailed):
     status = 429
 
@@ -63,4 +68,5 @@ COMMAND_FAILURES: tuple[type[XwhepError], ...] = (
     StateTooNew,
     NotStartedYet,
     StateDamaged,
+    BackupDamaged,
 )

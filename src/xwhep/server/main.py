@@ -15,13 +15,15 @@ from xwhep.common.errors import InvalidRequest, UsageError, XwhepError
 from xwhep.common.join import JoinLine, normal_address
 from xwhep.common.trust import fingerprint
 from xwhep.common.version import VERSION
+from xwhep.server import backup_commands
 from xwhep.server.authority import recorded_names
 from xwhep.server.checks import LOGIN
+from xwhep.server.deployment import read_deployment
 from xwhep.server.identity import MAX_PASSWORD, MIN_PASSWORD, USER_TOKEN, hash_password, new_token, token_hash
 from xwhep.server.machine_names import names_of_this_machine
 from xwhep.server.private_files import refuse_exposed
 from xwhep.server.settings import Settings, add_flags, load_settings
-from xwhep.server.state import ADMIN, StateFolder, explained
+from xwhep.server.state import StateFolder, explained
 from xwhep.server.store.identity_records import Act
 from xwhep.server.store.records import Account
 from xwhep.server.store.sqlite_database import transaction
@@ -31,7 +33,7 @@ from xwhep.server.store.sqlite_people import add_session, add_user, find_account
 INTERRUPTED = 130
 CONSOLE = "console"  # who acts, in the audit log: whoever may read the state folder
 STATE_FLAGS = frozenset({"state"})
-JOIN_FLAGS = frozenset({"state", "name", "listen", "session_hours"})
+JOIN_FLAGS = frozenset({"state", "deployment", "name", "listen", "session_hours"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_join_line(commands)
     _add_user(commands)
     _add_rotate(commands)
+    backup_commands.add_commands(commands)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(command=_version)
     return parser
@@ -103,14 +106,19 @@ def _add_rotate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         description="Make a new key and certificate, signed by the same authority. A running server takes it within a "
         "second; workers and clients need nothing.",
     )
-    add_flags(certificate, frozenset({"state", "name"}))
+    add_flags(certificate, frozenset({"state", "deployment", "name"}))
     certificate.set_defaults(command=_rotate_certificate)
 
 
 def _rotate_certificate(settings: Settings, arguments: argparse.Namespace) -> int:
     from xwhep.server import signing  # noqa: PLC0415 - the other commands start faster without it
 
-    folder = StateFolder(path=settings.state)
+    folder = _folder(settings)
+    if not folder.owns_authority:
+        raise UsageError(
+            f"the certificate is the deployment's, in {settings.deployment}",
+            "renew it with the deployment, and install its new xwhep-server-conf",
+        )
     with explained(settings.state):
         refuse_exposed(folder.path, folder.secrets())
         names = names_of_this_machine(settings.name) | recorded_names(folder.authority)
@@ -133,7 +141,7 @@ def _version(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _join_line(settings: Settings, arguments: argparse.Namespace) -> int:
-    folder = StateFolder(path=settings.state)
+    folder = _folder(settings)
     address = normal_address(arguments.address or _default_address(settings))
     with explained(settings.state):
         pem = folder.authority.ca_pem.read_text("ascii")
@@ -146,6 +154,10 @@ def _join_line(settings: Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _folder(settings: Settings) -> StateFolder:
+    return StateFolder(path=settings.state, deployment=read_deployment(settings.deployment))
+
+
 def _default_address(settings: Settings) -> str:
     host = settings.name[0] if settings.name else socket.gethostname()
     return f"[{host}]:{settings.listen[1]}" if ":" in host else f"{host}:{settings.listen[1]}"
@@ -153,12 +165,12 @@ def _default_address(settings: Settings) -> str:
 
 def _client_token(folder: StateFolder, settings: Settings) -> str:
     """A session of the administrator, made beside the running server; only its hash is stored."""
-    token = new_token(USER_TOKEN)
+    token, admin = new_token(USER_TOKEN), folder.admin
     with explained(settings.state), transaction(_existing_database(folder)) as tx:
-        if find_account(tx, ADMIN) is None:
-            raise UsageError(f"there is no user {ADMIN} in {folder.path}", "run: xwhep-server user list")
-        note(tx, Act(who=CONSOLE, act="client token", subject=ADMIN))
-        add_session(tx, (token_hash(token), ADMIN, time.time() + settings.session_hours * 3600))
+        if find_account(tx, admin) is None:
+            raise UsageError(f"there is no user {admin} in {folder.path}", "run: xwhep-server user list")
+        note(tx, Act(who=CONSOLE, act="client token", subject=admin))
+        add_session(tx, (token_hash(token), admin, time.time() + settings.session_hours * 3600))
     return token
 
 

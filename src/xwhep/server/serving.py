@@ -20,6 +20,8 @@ import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from xwhep.server.app import make_app
+from xwhep.server.deployment import read_deployment
+from xwhep.server.discovery import open_responder
 from xwhep.server.failures import AddressUnusable, PortTaken
 from xwhep.server.grid import Grid, Secrets, make_grid
 from xwhep.server.keeper import Keeper
@@ -159,7 +161,7 @@ def run_server(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code.
 
     Raises:
-        PortTaken, AddressUnusable, and what opened_state raises
+        PortTaken, AddressUnusable, and what read_deployment and opened_state raise
     """
     signal.signal(signal.SIGTERM, _exit_early)
     configure_logging(settings.log_format, access_log=settings.access_log)
@@ -167,7 +169,8 @@ def run_server(settings: Settings) -> int:
     _allow_many_connections()
     sock = listening_socket(settings.listen)
     names = names_of_this_machine(settings.name)
-    with opened_state(settings.state, names) as folder:
+    found = StateFolder(path=settings.state, deployment=read_deployment(settings.deployment))
+    with opened_state(found, names) as folder:
         _say_how_to_join(folder)
         secrets = Secrets(
             ca_pem=folder.authority.ca_pem.read_text("ascii"), join_token=folder.read_secret(folder.join_token)
@@ -175,7 +178,9 @@ def run_server(settings: Settings) -> int:
         context = tls_context(folder.authority.server_pem)
         with asyncio.Runner(loop_factory=_new_loop) as runner:
             grid = make_grid(settings, secrets, SqliteStore(folder.database))
-            keeper = Keeper(grid=grid, context=context, files=folder.authority, names=names)
+            keeper = Keeper(
+                grid=grid, context=context, files=folder.authority, names=names if folder.owns_authority else None
+            )
             runner.run(_serve(grid, keeper, (folder, sock)))
     log_event("stopped")
     return 0
@@ -190,9 +195,12 @@ async def _serve(grid: Grid, keeper: Keeper, parts: tuple[StateFolder, socket.so
     chores = {asyncio.create_task(grid.reaper().run()), asyncio.create_task(keeper.run())}
     for chore in chores:
         chore.add_done_callback(lambda task: _stop_when_broken(task, server))
+    responder = await open_responder(grid.settings, sock.getsockname()[1])
     try:
         await server.serve(sockets=[sock])
     finally:
+        if responder is not None:
+            responder.close()
         for chore in chores:
             chore.cancel()
         await asyncio.wait(chores)
@@ -227,3 +235,5 @@ def _say_how_to_join(folder: StateFolder) -> None:
     log_event("to add a worker, run on this machine: xwhep-server join-line worker")
     log_event("to log in as administrator, run on this machine: xwhep-server join-line client")
     log_event("state folder opened", folder=folder.path)
+    if folder.deployment is not None:
+        log_event("deployment taken over", folder=folder.deployment.folder)

@@ -1,7 +1,7 @@
 """Every setting of the server, declared once: its default, environment variable, flag, TOML key and help.
 
-Precedence: flag, then environment, then the TOML file, then the default. A field `lease_seconds` is the flag
---lease-seconds, the variable XWHEP_SERVER_LEASE_SECONDS and the TOML key lease_seconds.
+Precedence: flag, then environment, then the TOML file, then the deployment's file, then the default. A field
+`lease_seconds` is the flag --lease-seconds, the variable XWHEP_SERVER_LEASE_SECONDS and the TOML key lease_seconds.
 """
 
 from __future__ import annotations
@@ -127,6 +127,12 @@ class Settings:
         "loopback", _metrics, "loopback or token: whether /metrics is open to this machine, or always wants an admin's"
     )
     access_log: bool = _setting(False, _flag, "true logs every request")
+    discovery: bool = _setting(
+        False, _flag, "true answers workers and clients on this network that look for a name of this server (UDP)"
+    )
+    deployment: Path = _setting(  # noqa: RUF009 - as above
+        Path("/etc/xwhep/server-deployment"), Path, "folder of what the deployment's package brings, when it exists"
+    )
 
     @property
     def disk_reserve_bytes(self) -> int:
@@ -161,13 +167,14 @@ def load_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]) -
     Raises:
         UsageError: an unknown key, or a value that does not fit; names where it was read.
     """
-    texts: dict[str, tuple[str, str]] = {}
-    texts.update(_from_file(flags.get("config") or environ.get(ENV_PREFIX + "CONFIG")))
+    texts = _from_file(flags.get("config") or environ.get(ENV_PREFIX + "CONFIG"))
     # Unknown XWHEP_SERVER_* variables are no error: Kubernetes makes XWHEP_SERVER_PORT and others for a service's name.
     texts.update({name: (environ[env_name(name)], env_name(name)) for name in FIELDS if env_name(name) in environ})
     for name in FIELDS:
         if (value := flags.get(name)) is not None:
             texts[name] = (value, "--" + name.replace("_", "-"))
+    folder = Path(texts["deployment"][0]) if "deployment" in texts else Settings.deployment
+    texts = _from_deployment(folder / "server.toml") | texts
     return Settings(**{name: _parse(name, text, origin) for name, (text, origin) in texts.items()})
 
 
@@ -178,16 +185,35 @@ def _parse(name: str, text: str, origin: str) -> Any:
         raise UsageError(f"{origin} has the value {text!r}: {exc}", "see: xwhep-server run --help") from exc
 
 
-def _from_file(named: str | None) -> dict[str, tuple[str, str]]:
-    path = Path(named) if named else DEFAULT_CONFIG
+def _from_deployment(path: Path) -> dict[str, tuple[str, str]]:
     try:
-        with path.open("rb") as file:
-            table = tomllib.load(file)
+        texts = _read(path)
+    except (FileNotFoundError, PermissionError):  # `version` is for everyone; `run` says what it cannot read
+        return {}
+    if "deployment" in texts:
+        raise UsageError(f"{path} has the setting 'deployment', which says where it is itself", "take it out")
+    return texts
+
+
+def _from_file(named: str | None) -> dict[str, tuple[str, str]]:
+    try:
+        return _read(Path(named) if named else DEFAULT_CONFIG)
     except FileNotFoundError:
         if not named:
             return {}
-        raise UsageError(f"there is no settings file {path}", "check --config") from None
-    except (OSError, tomllib.TOMLDecodeError) as exc:
+        raise UsageError(f"there is no settings file {named}", "check --config") from None
+    except PermissionError as exc:
+        raise UsageError(f"cannot read the settings: {exc}", "correct the file's rights") from exc
+
+
+def _read(path: Path) -> dict[str, tuple[str, str]]:
+    """Raises: FileNotFoundError, PermissionError; UsageError: it is damaged."""
+    try:
+        with path.open("rb") as file:
+            table = tomllib.load(file)
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (OSError, ValueError) as exc:
         raise UsageError(f"cannot read the settings in {path}: {exc}", "correct the file") from exc
     for key in table:
         _refuse_unknown(key, path)

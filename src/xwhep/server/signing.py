@@ -6,6 +6,7 @@ import hashlib
 import ipaddress
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -30,7 +31,8 @@ def make_authority(files: AuthorityFiles) -> None:
         .subject_name(subject)
         .issuer_name(subject)
         .public_key(key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        # One step more than it needs: an authority that replaces it may be signed by it.
+        .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
         .add_extension(_key_usage(sign_certificates=True), critical=True)
         .add_extension(identifier, critical=False)
         .sign(key, hashes.SHA256())
@@ -67,6 +69,11 @@ def issue(files: AuthorityFiles, names: frozenset[str]) -> None:
     # Last the record: without it, or with that of another server.pem, the next start issues again.
     write_private(files.server_pem, pem)
     write_private(files.record, json.dumps(record).encode())
+
+
+def ends_at(server_pem: Path) -> datetime:
+    """When the server's certificate, the first in the file, ends to be valid."""
+    return x509.load_pem_x509_certificates(server_pem.read_bytes())[0].not_valid_after_utc
 
 
 def _name(common_name: str) -> x509.Name:

@@ -5,6 +5,8 @@ STATE/ca.key       the authority's key                             STATE/incomin
 STATE/ca.pem       its certificate, which everyone may know        STATE/lock        held by the running server
 STATE/server.pem   the server's key and certificate                STATE/admin.login login and password, a line each
 STATE/join.token   what workers enrol with
+
+Where a deployment's package brings certificates and logins, those are used and none is made here.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,12 +26,14 @@ from xwhep.common.durable import write_private
 from xwhep.common.errors import DiskFull, XwhepError
 from xwhep.server.authority import ensure_certificates
 from xwhep.server.authority_files import AuthorityFiles
+from xwhep.server.deployment import Deployment
 from xwhep.server.failures import NotStartedYet, StateDamaged, StateInUse, StateNotWritable
 from xwhep.server.identity import JOIN_TOKEN, hash_password, new_token
 from xwhep.server.private_files import refuse_exposed
 from xwhep.server.store.records import Account
 from xwhep.server.store.sqlite_database import transaction
 from xwhep.server.store.sqlite_people import add_user, list_users
+from xwhep.server.store.sqlite_takeover import take_over
 
 ADMIN = "admin"
 PASSWORD_BYTES = 18
@@ -39,6 +44,7 @@ class StateFolder:
     """Where everything is."""
 
     path: Path
+    deployment: Deployment | None = None
 
     @property
     def database(self) -> Path:
@@ -46,7 +52,21 @@ class StateFolder:
 
     @property
     def authority(self) -> AuthorityFiles:
-        return AuthorityFiles(folder=self.path)
+        return self._deployed_authority or AuthorityFiles(folder=self.path)
+
+    @property
+    def owns_authority(self) -> bool:
+        """The authority's key is here, to sign with."""
+        return self._deployed_authority is None
+
+    @property
+    def _deployed_authority(self) -> AuthorityFiles | None:
+        return self.deployment.authority if self.deployment else None
+
+    @property
+    def admin(self) -> str:
+        """The administrator that the deployment or the first start made."""
+        return self.deployment.logins[0].login if self.deployment and self.deployment.logins else ADMIN
 
     @property
     def admin_login(self) -> Path:
@@ -60,9 +80,19 @@ class StateFolder:
     def lock(self) -> Path:
         return self.path / "lock"
 
+    @property
+    def restoring(self) -> Path:
+        """Where a restore works."""
+        return self.path / ".restore"
+
+    @property
+    def half_restored(self) -> bool:
+        """A restore was cut short while it put the new in the place of the old."""
+        return (self.restoring / "old").exists()
+
     def secrets(self) -> list[Path]:
         """Files that nobody else may read."""
-        authority = self.authority
+        authority = AuthorityFiles(folder=self.path)
         return [self.database, authority.ca_key, authority.server_pem, self.admin_login, self.join_token]
 
     def read_secret(self, path: Path) -> str:
@@ -95,25 +125,38 @@ def _explain(path: Path, exc: OSError | sqlite3.Error) -> XwhepError:
 
 
 @contextmanager
-def opened_state(path: Path, names: frozenset[str]) -> Iterator[StateFolder]:
+def opened_state(folder: StateFolder, names: frozenset[str]) -> Iterator[StateFolder]:
     """The folder, complete, and locked for this process alone until the end.
 
     Raises:
         StateNotWritable, SecretsExposed, StateInUse, StateTooNew, StateDamaged, DiskFull
     """
     os.umask(0o077)
-    folder = StateFolder(path=path)
+    path = folder.path
     with explained(path):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         refuse_exposed(path, folder.secrets())
-        descriptor = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        _lock(descriptor, path)
+    with locked(folder):
+        if folder.half_restored:
+            raise StateDamaged(f"a restore of {path} was cut short", "run it again: xwhep-server restore FILE")
         with explained(path):
-            ensure_certificates(folder.authority, names)
+            if folder.restoring.exists():  # of a restore that was killed before it changed anything
+                shutil.rmtree(folder.restoring)
+            if folder.owns_authority:
+                ensure_certificates(folder.authority, names)
             _ensure_join_token(folder)
             _ensure_admin(folder)
         yield folder
+
+
+@contextmanager
+def locked(folder: StateFolder) -> Iterator[None]:
+    """No other server, and no restore, works on the folder meanwhile. Raises: StateInUse, StateNotWritable."""
+    with explained(folder.path):
+        descriptor = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _lock(descriptor, folder.path)
+        yield
     finally:
         os.close(descriptor)
 
@@ -132,6 +175,8 @@ def _ensure_join_token(folder: StateFolder) -> None:
 
 def _ensure_admin(folder: StateFolder) -> None:
     with transaction(folder.database) as tx:
+        if folder.deployment is not None:
+            take_over(tx, folder.deployment)
         if list_users(tx):
             return
         password = secrets.token_urlsafe(PASSWORD_BYTES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from xwhep.server.backup_lock import backup_running
 from xwhep.server.blobs import BlobFolder
 from xwhep.server.catalogue import KindCatalogue
 from xwhep.server.logs import log_event
@@ -40,6 +41,11 @@ class Upkeep:
             log_event("old jobs deleted", jobs=len(ids))
 
     async def _collect_blobs(self, before: float) -> None:
-        """The file goes with its last row, in the same turn of the loop: nobody can name it in between."""
-        while hashes := await self.store.assets.drop_unused_blobs(before, AT_ONCE, self.blobs.remove_unless_in_use):
+        """The file goes with its last row, in the same turn of the loop: nobody can name it in between.
+
+        Nothing goes while a backup copies files: its copy of the database may still name them.
+        """
+        while not backup_running(self.settings.state) and (
+            hashes := await self.store.assets.drop_unused_blobs(before, AT_ONCE, self.blobs.remove_unless_in_use)
+        ):
             log_event("unused blobs deleted", blobs=len(hashes))

@@ -10,29 +10,32 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
+from collections.abc import Sequence
 
 import urllib3
 from urllib3.connection import HTTPSConnection
+
+from xwhep.common.whereabouts import addresses_of
 
 LOOKUP_S = 2.0
 _UNREACHABLE = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
 
 
 class _Lookup(threading.Thread):
-    """One question to the name server. It cannot be broken off, so whoever asked may leave before it is answered."""
+    """One question. It cannot be broken off, so whoever asked may leave before it is answered."""
 
-    def __init__(self, name: str, port: int) -> None:
+    def __init__(self, name: str, port: int, context: ssl.SSLContext) -> None:
         super().__init__(name=f"lookup-{name}", daemon=True)
-        self._question = (name, port)
+        self._question = (name, port, context)
         self.found: list[str] = []
-        self.error = socket.gaierror(socket.EAI_AGAIN, f"no name server answers within {LOOKUP_S:g} s")
+        self.error: OSError = socket.gaierror(socket.EAI_AGAIN, f"no name server answers within {LOOKUP_S:g} s")
 
     def run(self) -> None:
         try:
-            rows = socket.getaddrinfo(*self._question, type=socket.SOCK_STREAM)
-            self.found = list(dict.fromkeys(str(row[4][0]) for row in rows))
-        except socket.gaierror as exc:
+            self.found = addresses_of(*self._question)
+        except OSError as exc:
             self.error = exc
 
 
@@ -45,11 +48,12 @@ class Addresses:
         self._lookups: dict[str, _Lookup] = {}
 
     def connect(self, connection: KnownHostConnection) -> socket.socket:
-        """A connected socket: to the address known last, else to what the name server says now."""
+        """A connected socket: to the address known last, else to what the name server says now, else to the server
+        on the local network that answers to the name."""
         name = connection.host
         known = self._last.get(name)
         if known is None:
-            sock = connection.connect_to(name)
+            sock = _first_of(connection, self._ask(connection, patience_s=None))
         else:
             try:
                 return connection.connect_to(known)
@@ -59,33 +63,47 @@ class Addresses:
         return sock
 
     def _elsewhere(self, connection: KnownHostConnection, known: str, failure: Exception) -> socket.socket:
-        """Where the name server says that the host has moved to; `failure` when that is nowhere else."""
-        for address in self._ask(connection):
-            if address != known:
-                with contextlib.suppress(*_UNREACHABLE):
-                    return connection.connect_to(address)
-        raise failure
+        """Where the host has moved to; `failure` when that is nowhere else."""
+        others = [address for address in self._ask(connection, patience_s=LOOKUP_S) if address != known]
+        if not others:
+            raise failure
+        try:
+            return _first_of(connection, others)
+        except _UNREACHABLE:
+            raise failure from None
 
-    def _ask(self, connection: KnownHostConnection) -> list[str]:
+    def _ask(self, connection: KnownHostConnection, patience_s: float | None) -> list[str]:
         """All threads that ask at the same time wait for the same answer, which may come too late for them.
 
         Raises:
             NameResolutionError: there is none, or none yet.
         """
-        name = connection.host
+        name, context = connection.host, connection.ssl_context
+        assert context is not None  # noqa: S101 - the pool gives it
         with self._lock:
             lookup = self._lookups.get(name)
             if lookup is None:
-                lookup = self._lookups[name] = _Lookup(name, connection.port)
+                lookup = self._lookups[name] = _Lookup(name, connection.port, context)
                 lookup.start()
-        lookup.join(LOOKUP_S)
+        lookup.join(patience_s)
         if not lookup.is_alive():
             with self._lock:
                 if self._lookups.get(name) is lookup:
                     del self._lookups[name]
         if not lookup.found:
-            raise urllib3.exceptions.NameResolutionError(name, connection, lookup.error)
+            raise urllib3.exceptions.NameResolutionError(name, connection, _resolution(lookup.error))
         return lookup.found
+
+
+def _resolution(error: OSError) -> socket.gaierror:
+    return error if isinstance(error, socket.gaierror) else socket.gaierror(socket.EAI_FAIL, str(error))
+
+
+def _first_of(connection: KnownHostConnection, addresses: Sequence[str]) -> socket.socket:
+    for address in addresses[:-1]:
+        with contextlib.suppress(*_UNREACHABLE):
+            return connection.connect_to(address)
+    return connection.connect_to(addresses[-1])
 
 
 class KnownHostConnection(HTTPSConnection):

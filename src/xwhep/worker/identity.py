@@ -47,7 +47,7 @@ def join(line: JoinLine, name: str, machine: Machine, state: Path) -> Identity:
         UntrustedCertificate: the authority there is not the one of the line.
         AuthenticationFailed: the token of the line is not valid (any more).
     """
-    pem = trust.fetch_authority(line.address, line.fingerprint)
+    pem = line.authority or trust.fetch_authority(line.address, line.fingerprint)
     ca_file = f"ca-{line.fingerprint.removeprefix('sha256:')[:16]}.pem"
     write_private(state / ca_file, pem.encode())
     session = Session(line.address, state / ca_file)
@@ -74,6 +74,13 @@ def renewed(identity: Identity, token: str, state: Path) -> Identity:
     changed = msgspec.structs.replace(identity, token=token)
     write_private(state / FILE_NAME, msgspec.json.encode(changed))
     return changed
+
+
+def trust_also(identity: Identity, authority: str, state: Path) -> None:
+    """Keep what the deployment says may be trusted: its authority may have been renewed since this worker joined."""
+    file = state / identity.ca_file
+    if not file.exists() or file.read_text("ascii", "replace") != authority:
+        write_private(file, authority.encode())
 
 
 def stored(state: Path) -> Identity | None:

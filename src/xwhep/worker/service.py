@@ -26,6 +26,7 @@ from xwhep.worker import processes
 from xwhep.worker.assets import Assets
 from xwhep.worker.board import Board, Status, sole_worker
 from xwhep.worker.cache import Cache
+from xwhep.worker.deployment import read_deployment
 from xwhep.worker.execution import Workshop
 from xwhep.worker.flag import Flag
 from xwhep.worker.identity import Identity
@@ -43,7 +44,7 @@ from xwhep.worker.trees import remove_tree
 
 log = logging.getLogger(__name__)
 
-JOIN_VARIABLE, JOIN_FILE_VARIABLE = "XWHEP_JOIN", "XWHEP_JOIN_FILE"
+JOIN_VARIABLE, JOIN_FILE_VARIABLE = "XWHEP_JOIN", "XWHEP_JOIN_FILE"  # before the deployment's line
 
 
 def run(settings: Settings) -> int:
@@ -140,10 +141,13 @@ def _log_start(settings: Settings, wall: Wall) -> None:
 
 
 def _identity(settings: Settings, host: Host, assets: Assets, stop: Flag) -> Identity:
+    bound = read_deployment(settings.deployment)
     if found := identities.stored(settings.state):
         os.environ.pop(JOIN_VARIABLE, None)
+        if bound and bound.authority and bound.address == found.address:
+            identities.trust_also(found, bound.authority, settings.state)
         return found
-    line = _join_line()
+    line = _join_line(bound)
     machine = host.announce(sorted(assets.installed()))
     # A container may start before its server does.
     return patiently(
@@ -151,13 +155,15 @@ def _identity(settings: Settings, host: Host, assets: Assets, stop: Flag) -> Ide
     )
 
 
-def _join_line() -> JoinLine:
+def _join_line(bound: JoinLine | None) -> JoinLine:
     text, file = os.environ.pop(JOIN_VARIABLE, ""), os.environ.get(JOIN_FILE_VARIABLE, "")
     if not text and file:
         try:
             text = Path(file).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as exc:
             raise UsageError(f"{JOIN_FILE_VARIABLE} cannot be read: {exc}", identities.HOW_TO_JOIN) from exc
+    if not text and bound:
+        return bound
     if not text:
         raise UsageError(
             f"this worker has joined no server yet, and {JOIN_VARIABLE} is not set", identities.HOW_TO_JOIN

@@ -1,6 +1,7 @@
 """Every setting of the worker, declared once: its flag, environment variable, default and help.
 
-Precedence, first wins: flag, environment (XWHEP_WORKER_NAME), file (/etc/xwhep/worker.toml), default.
+Precedence, first wins: flag, environment (XWHEP_WORKER_NAME), file (/etc/xwhep/worker.toml), the deployment's file,
+default.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import os
 import re
 import socket
 import tomllib
@@ -157,6 +159,10 @@ class Settings:
         default=30 * 2**30,
         metadata=_about(parse_size, "most bytes that one job may keep on the disk, as 30G (0: no limit)"),
     )
+    deployment: Path = field(
+        default=Path("/etc/xwhep/worker-deployment"),
+        metadata=_about(Path, "folder of what the deployment's package brings, when it exists"),
+    )
 
 
 FIELDS: dict[str, dataclasses.Field[Any]] = {one.name: one for one in dataclasses.fields(Settings)}
@@ -190,18 +196,43 @@ def load(typed: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
     """
     from_file = _read_file(typed.get("config") or environment.get(CONFIG_VARIABLE))
     _check_variables(environment)
-    values: dict[str, Any] = {}
-    for name, declared in FIELDS.items():
+    layers = _Layers(typed, environment, from_file)
+    folder = layers.value("deployment") or Settings.deployment
+    layers.deployed = _read_deployed(folder / "worker.toml")
+    return Settings(**{name: value for name in FIELDS if (value := layers.value(name)) is not None})
+
+
+@dataclass
+class _Layers:
+    """Where a setting may come from."""
+
+    typed: Mapping[str, Any]
+    environment: Mapping[str, str]
+    from_file: Mapping[str, Any]
+    deployed: Mapping[str, Any] = field(default_factory=dict)
+
+    def value(self, name: str) -> Any:
+        """Of the first layer that has it; None when none has."""
         candidates = (
-            (typed.get(name), "--" + name.replace("_", "-")),
-            (environment.get(variable(name)) or None, variable(name)),
-            (from_file.get(name), f"{name} in the settings file"),
+            (self.typed.get(name), "--" + name.replace("_", "-")),
+            (self.environment.get(variable(name)) or None, variable(name)),
+            (self.from_file.get(name), f"{name} in the settings file"),
+            (self.deployed.get(name), f"{name} in the deployment's worker.toml"),
         )
         for text, source in candidates:
             if text is not None:
-                values[name] = _parse(declared, _as_text(text), source)
-                break
-    return Settings(**values)
+                return _parse(FIELDS[name], _as_text(text), source)
+        return None
+
+
+def _read_deployed(file: Path) -> dict[str, Any]:
+    # Everybody may ask for the status; `run` says what it cannot read.
+    if not os.access(file, os.R_OK, effective_ids=True):
+        return {}
+    content = _read_file(str(file))
+    if "deployment" in content:
+        raise UsageError(f"{file} has the setting 'deployment', which says where it is itself", "take it out")
+    return content
 
 
 def _as_text(value: Any) -> str:

@@ -46,6 +46,11 @@ def self_signed(folder: Path) -> Path:
     return pem
 
 
+def certificate(pem: Path) -> str:
+    text = pem.read_text()
+    return text[text.index("-----BEGIN CERTIFICATE-----") :]
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Callable[..., tuple[str, Path]]]:
     """Serve `answer` once over TLS; gives the address and the certificate."""
@@ -91,7 +96,16 @@ def test_what_is_no_certificate_has_no_fingerprint(text):
 
 def test_the_authority_of_the_expected_fingerprint_is_taken(server):
     address, pem = server()
-    assert fetch_authority(address, fingerprint(pem.read_text())) == pem.read_text()
+    assert fetch_authority(address, fingerprint(pem.read_text())) == certificate(pem)
+
+
+def test_of_several_authorities_the_expected_one_alone_is_taken(server, tmp_path):
+    """After a renewal both are served; whoever is in between must not bring in one of his own beside it."""
+    (tmp_path / "others").mkdir()
+    own, other = (certificate(self_signed(folder)) for folder in (tmp_path, tmp_path / "others"))
+    for answer in (own + other, other + own):
+        address, _ = server(answer.encode())
+        assert fetch_authority(address, fingerprint(own)) == own
 
 
 def test_another_authority_is_refused_and_both_fingerprints_named(server):

@@ -17,6 +17,7 @@ def test_every_setting_is_in_the_shipped_file_with_its_default() -> None:
     shown = tomllib.loads("\n".join(re.findall(r"^#(\w+ = .*)$", text, re.M)))
     fields = {field.name: field.default for field in dataclasses.fields(Settings)}
     assert set(shown) == set(fields)
-    special = {"state": str(fields["state"]), "listen": "0.0.0.0:4321", "name": ["grid.example.org"]}
+    folders = {name: str(fields[name]) for name in ("state", "deployment")}
+    special = {**folders, "listen": "0.0.0.0:4321", "name": ["grid.example.org"]}
     assert shown == {**fields, **special}
     assert tomllib.loads(text) == {}

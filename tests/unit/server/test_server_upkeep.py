@@ -7,6 +7,7 @@ import pytest
 from server_kit import HASH, Kit, opened_kit, result
 from xwhep.common.errors import NotFound
 from xwhep.common.wire import DatumSpec, JobState
+from xwhep.server.backup_lock import nothing_removed
 from xwhep.server.blobs import EMPTY_SHA256, IN_USE_S, BlobFolder
 from xwhep.server.catalogue import AppCatalogue, KindCatalogue
 from xwhep.server.outputs import OutputBoard
@@ -36,7 +37,7 @@ def folder(fast_folder, monkeypatch):
     return blobs, clock
 
 
-def upkeep(k: Kit, blobs: BlobFolder, **settings: float) -> Upkeep:
+def upkeep(k: Kit, blobs: BlobFolder, **settings: object) -> Upkeep:
     return Upkeep(
         settings=Settings(**settings),
         store=k.store,
@@ -71,6 +72,22 @@ def test_uploads_that_nothing_names_go_after_their_time(fast_folder, folder, run
             assert kept(blobs) == set("abcdf")
             assert not await assets.holds_blob(HASH["e"], "user:ann")
             assert await assets.holds_blob(HASH["f"], "user:ann")
+
+    run(scenario)
+
+
+def test_nothing_is_removed_while_a_backup_copies_it(fast_folder, folder, run):
+    blobs, _ = folder
+
+    async def scenario():
+        async with opened_kit(fast_folder) as k:
+            await k.store.assets.hold_blob(HASH["e"], "user:ann")
+            k.clock.now += 25 * HOUR_S
+            with nothing_removed(fast_folder):
+                await upkeep(k, blobs, state=fast_folder).tidy()
+                assert "e" in kept(blobs)
+            await upkeep(k, blobs, state=fast_folder).tidy()
+            assert "e" not in kept(blobs)
 
     run(scenario)
 

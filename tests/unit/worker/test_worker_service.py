@@ -83,9 +83,9 @@ def test_a_join_line_comes_from_the_environment_before_a_file(tmp_path: Path, mo
     (tmp_path / "line").write_text(line.replace("one", "two"))
     monkeypatch.setenv("XWHEP_JOIN_FILE", str(tmp_path / "line"))
     monkeypatch.delenv("XWHEP_JOIN", raising=False)
-    assert service._join_line().address == "https://two:1"
+    assert service._join_line(None).address == "https://two:1"
     monkeypatch.setenv("XWHEP_JOIN", line)
-    assert service._join_line().address == "https://one:1"
+    assert service._join_line(None).address == "https://one:1"
     assert "XWHEP_JOIN" not in os.environ
 
 
@@ -93,11 +93,11 @@ def test_without_one_the_way_to_get_it_is_told(monkeypatch) -> None:
     monkeypatch.delenv("XWHEP_JOIN", raising=False)
     monkeypatch.delenv("XWHEP_JOIN_FILE", raising=False)
     with pytest.raises(UsageError) as caught:
-        service._join_line()
+        service._join_line(None)
     assert "xwhep-server join-line worker" in caught.value.next_step
     monkeypatch.setenv("XWHEP_JOIN_FILE", "/no/such/file")
     with pytest.raises(UsageError, match="XWHEP_JOIN_FILE"):
-        service._join_line()
+        service._join_line(None)
 
 
 def test_the_isolation_in_use_is_logged(caplog: pytest.LogCaptureFixture) -> None:
