@@ -11,10 +11,19 @@ from typing import Any
 
 import pytest
 
+from xwhep_packaging.deploy.compose import find_compose
 from xwhep_packaging.engines import PodmanEngine
 
 NAME = "grid"
 ENGINES = ("podman", "docker")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compose(built: Any) -> None:
+    """The clone finds Compose where `scripts/doit --tools` puts it."""
+    tools = built.folder / ".tox" / "dev" / "bin"
+    tools.mkdir(parents=True, exist_ok=True)
+    (tools / "docker-compose").symlink_to(find_compose()[0])
 
 
 @pytest.fixture(params=ENGINES)
