@@ -49,5 +49,9 @@ def task_test() -> Iterator[tasks.Task | tasks.DoitTask]:
     yield from tasks.test()
 
 
+def task_deploy() -> Iterator[tasks.Task | tasks.DoitTask]:
+    yield from tasks.deploy()
+
+
 def task_bench() -> Iterator[tasks.Task]:
     yield from tasks.bench()

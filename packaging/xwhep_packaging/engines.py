@@ -44,6 +44,9 @@ class Engine(Protocol):
     def take(self, digest: str, tags: tuple[str, ...], log: Path) -> None:
         """Make a baked image known to the engine under `tags`."""
 
+    def check_health(self, address: str, container: str) -> None:
+        """Have the health check of a container made now, where the engine makes none by itself."""
+
     def serving(self, log: Path) -> AbstractContextManager[str]:
         """An address that the docker SDK can talk to, for as long as the block lasts."""
 
@@ -134,6 +137,9 @@ class DockerEngine:
                     f"docker does not take image {tags[0]}", cause=str(exc), next_step="check the daemon's disk and log"
                 ) from exc
 
+    def check_health(self, address: str, container: str) -> None:
+        """Nothing to do: the daemon makes them in time."""
+
     @contextmanager
     def serving(self, log: Path) -> Iterator[str]:
         yield self.address
@@ -151,6 +157,9 @@ class PodmanEngine:
 
     def take(self, digest: str, tags: tuple[str, ...], log: Path) -> None:
         """Nothing to do: buildah's storage is podman's."""
+
+    def check_health(self, address: str, container: str) -> None:
+        _get(address, f"/v4.0.0/libpod/containers/{container}/healthcheck")
 
     @contextmanager
     def serving(self, log: Path) -> Iterator[str]:

@@ -102,6 +102,29 @@ class NetworkTest(Section, frozen=True, kw_only=True):
     timeout_s: Annotated[int, Meta(ge=1)] = 600
 
 
+class Deploy(Section, frozen=True, kw_only=True):
+    """How a grid of several containers is laid out: what `doit deploy` writes for Compose, Swarm and Kubernetes.
+
+    `address` is the name by which workers and clients elsewhere reach the server. Memory is in MiB, disks in GiB.
+    """
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?\Z")] = "grid"
+    address: Annotated[str, Meta(pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)?\Z", max_length=253)] = ""
+    port: Annotated[int, Meta(ge=1, le=65535)] = 4321
+    registry: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9.:/_-]*/)?\Z")] = ""
+    workers: Annotated[int, Meta(ge=1, le=10000)] = 1
+    workers_max: Annotated[int, Meta(ge=1, le=10000)] = 10
+    workers_per_node: Annotated[int, Meta(ge=1, le=1000)] = 2
+    jobs_per_worker: Annotated[int, Meta(ge=1, le=1000)] = 4
+    server_cpus: Annotated[float, Meta(gt=0, le=1024)] = 1.0
+    server_memory_mb: Annotated[int, Meta(ge=64)] = 512
+    server_disk_gb: Annotated[int, Meta(ge=1)] = 20
+    worker_cpus: Annotated[float, Meta(gt=0, le=1024)] = 1.0
+    worker_memory_mb: Annotated[int, Meta(ge=64)] = 2048
+    worker_disk_gb: Annotated[int, Meta(ge=1)] = 10
+    monitoring_namespace: Name = "monitoring"
+
+
 class Settings(Section, frozen=True, kw_only=True):
     """Everything that is decided by configuration. `root` and `file` say where it was read."""
 
@@ -114,6 +137,7 @@ class Settings(Section, frozen=True, kw_only=True):
     engine: Engine = Engine()
     store: Store = Store()
     network_test: NetworkTest = NetworkTest()
+    deploy: Deploy = Deploy()
     root: str = "."
     file: str = ""
 
@@ -235,11 +259,17 @@ def _known_keys() -> set[str]:
         Image,
         HealthCheck,
         NetworkTest,
+        Deploy,
     )
     return {"builder", *(name for section in sections for name in section.__struct_fields__)} - {"root", "file"}
 
 
 def _check_references(file: Path, settings: Settings) -> None:
+    if settings.deploy.workers > settings.deploy.workers_max:
+        raise SettingsError(
+            f"{file}: [deploy] workers is larger than workers_max",
+            next_step="workers_max is the most that the queue may call for",
+        )
     if not settings.sources or not settings.images:
         raise SettingsError(f"{file}: needs at least one [sources.NAME] and one [images.NAME]")
     for name, source in settings.sources.items():

@@ -17,7 +17,7 @@ from doit.exceptions import TaskFailed
 from doit.task import Task as DoitTask
 from doit.task import dict_to_task
 
-from xwhep_packaging import benchmark, checks, report, settings
+from xwhep_packaging import benchmark, checks, deployer, report, settings
 from xwhep_packaging.errors import PipelineError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.progress import Progress
@@ -41,6 +41,11 @@ BENCH_DOCS = {
     "worker": "a server and real workers",
     "scale": "a server with very many jobs and workers",
     "peers": "what a user would do by hand with the plain tools",
+}
+DEPLOY_DOCS = {
+    "compose": "files for Compose, on one machine",
+    "swarm": "files for Docker Swarm, on several machines",
+    "kubernetes": "files for Kubernetes: a base and two overlays",
 }
 STAGE_DOCS = {
     "source": "export what ships of each source at its commit",
@@ -158,6 +163,38 @@ def bench() -> Iterator[Task]:
             "task_dep": ["build"],
             "io": {"capture": False},
         }
+
+
+def deploy() -> Iterator[Task | DoitTask]:
+    """The files of every way as one task, each alone as deploy:WAY, and the composed grid up and down."""
+    images = [name for name in pipeline().steps if name.startswith("images:")]
+    ways: dict[str, tuple[str, Callable[[], object]]] = {
+        way: (doc, partial(_deploy_files, way)) for way, doc in DEPLOY_DOCS.items()
+    }
+    ways["compose_up"] = ("start the composed grid, and let a test job go through it (workers=N)", _compose_up)
+    ways["compose_down"] = ("stop the composed grid; its data stays", lambda: deployer.compose_down(pipeline(), _say))
+    yield {
+        "basename": "deploy",
+        "doc": "files to run a grid by: Compose, Swarm, Kubernetes",
+        "actions": [(guarded, [lambda: _deploy_files(*DEPLOY_DOCS)])],
+        "task_dep": images,
+        "io": {"capture": False},
+    }
+    for name, (doc, action) in ways.items():
+        needs = [] if name == "compose_down" else images
+        fields = {"doc": doc, "actions": [(guarded, [action])], "task_dep": needs, "io": {"capture": False}}
+        task = dict_to_task({"name": f"deploy:{name}", **fields})
+        task.subtask_of = "deploy"
+        yield task
+
+
+def _deploy_files(*ways: str) -> None:
+    for way in ways:
+        _say(f"{way:<12} {deployer.write(pipeline(), way)}")
+
+
+def _compose_up() -> None:
+    deployer.compose_up(pipeline(), get_var("workers"), _say)
 
 
 def guarded(action: Callable[[], object]) -> TaskFailed | None:

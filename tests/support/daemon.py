@@ -18,13 +18,27 @@ DAEMON_START_S = 30.0
 @contextmanager
 def private_dockerd(folder: Path) -> Iterator[str]:
     """A docker daemon with storage, socket and network namespace of its own: the host's rules stay as they are."""
+    with running_dockerd(folder, ["unshare", "--net"], "ip link set lo up && ") as address:
+        yield address
+
+
+@contextmanager
+def outgoing_dockerd(folder: Path) -> Iterator[str]:
+    """One for builds that fetch packages: on the machine's own network, of which it changes nothing."""
+    with running_dockerd(folder, [], "", "--bridge=none --iptables=false --ip-forward=false") as address:
+        yield address
+
+
+@contextmanager
+def running_dockerd(folder: Path, enter: list[str], first: str = "", options: str = "") -> Iterator[str]:
+    """A daemon that is started by `enter`, after `first`, with everything it has below `folder`."""
     address = folder / "docker.sock"
-    script = f'ip link set lo up && exec dockerd --data-root "{folder}/data" --exec-root "{folder}/exec" ' + (
-        f'--pidfile "{folder}/pid" --host "unix://{address}"'
+    script = f'{first}exec dockerd --data-root "{folder}/data" --exec-root "{folder}/exec" ' + (
+        f'--pidfile "{folder}/pid" --host "unix://{address}" {options}'
     )
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            ["unshare", "--net", "--mount", "--propagation", "private", "--", "sh", "-c", script],
+            ["unshare", "--mount", "--propagation", "private", "--", *enter, "sh", "-c", script],
             stdout=log,
             stderr=log,
             start_new_session=True,

@@ -75,7 +75,7 @@ def make_debs(settings: Settings, commit: Commit, inputs: Inputs, draft: Draft) 
         ),
         log=draft.log,
     )
-    built = _built(job, source)
+    built = run_builder(job, source)
     _collect(name, work, draft)
     own = {"package": built.package, "version": built.version, "epoch": job.chroot.epoch, "commit": commit.shipped_sha}
     draft.facts.update({**built.facts, **own})
@@ -86,7 +86,7 @@ def _installed(chroot: Output) -> frozenset[str]:
     return frozenset(row.split("\t", 1)[0] for row in rows)
 
 
-def _built(job: Job, source: Source) -> Built:
+def run_builder(job: Job, source: Source) -> Built:
     match source:
         case DebianSource():
             return by_debian.build(job, source)

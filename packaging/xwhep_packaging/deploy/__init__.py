@@ -1,0 +1,1 @@
+"""The ways to run a grid of several containers."""

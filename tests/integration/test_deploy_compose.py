@@ -1,0 +1,98 @@
+"""A composed grid up and down as an administrator does it: real Compose, on podman and on a docker daemon."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xwhep_packaging.deploy.compose import find_compose
+from xwhep_packaging.engines import PodmanEngine
+
+NAME = "grid"
+ENGINES = ("podman", "docker")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compose(built: Any) -> None:
+    """The clone finds Compose where `scripts/doit --tools` puts it."""
+    tools = built.folder / ".tox" / "dev" / "bin"
+    tools.mkdir(parents=True, exist_ok=True)
+    (tools / "docker-compose").symlink_to(find_compose()[0])
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment in which docker, podman and the pipeline see that engine; nothing of the grid stays."""
+    if request.param == "docker":
+        address = request.getfixturevalue("docker_daemon")
+        environment = {"DOCKER_HOST": address, "XWHEP_ENGINE": "docker"}
+    else:
+        found = PodmanEngine(memory=tmp_path).configuration(tmp_path / "log")
+        environment = {"XWHEP_ENGINE": "podman", "CONTAINERS_CONF": str(found)}
+    yield environment
+    remove_all(environment)
+
+
+def remove_all(environment: dict[str, str]) -> None:
+    for kind, verb in (("container", ["rm", "--force", "--volumes"]), ("network", ["rm"]), ("volume", ["rm"])):
+        found = ours(environment, kind)
+        if found:
+            ask(environment, kind, *verb, *found)
+
+
+def ask(environment: dict[str, str], *words: str, text: str = "") -> str:
+    argv = [environment["XWHEP_ENGINE"], *words]
+    done = subprocess.run(
+        argv,
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", **environment},
+    )
+    assert done.returncode == 0, (argv, done.stdout, done.stderr)
+    return done.stdout
+
+
+def ours(environment: dict[str, str], kind: str) -> list[str]:
+    """Names or ids of what Compose made for our project."""
+    label = f"label=com.docker.compose.project={NAME}"
+    extra = ["--all"] if kind == "container" else []
+    return ask(environment, kind, "ls", *extra, "--quiet", "--filter", label).split()
+
+
+def test_up_scaled_down_and_up_again(built: Any, engine: dict[str, str]) -> None:
+    out = built.doit("deploy:compose_up", "workers=2", **engine)
+    assert "with 2 workers" in out
+    assert "test job passed" in out
+    assert len(ours(engine, "container")) == 3
+    folder = built.store / "deploy" / "compose"
+    token = shlex.split((folder / "secrets" / "worker.join").read_text())[1].split()[-1]
+    assert len(token) > 20
+    assert token not in (folder / "compose.yaml").read_text()
+    for container in ours(engine, "container"):
+        inspected = ask(engine, "inspect", container)
+        assert token not in inspected
+        assert json.loads(inspected)[0]["HostConfig"]["ReadonlyRootfs"] is True
+    before = ask(engine, "exec", f"{NAME}-server-1", "sha256sum", "/var/lib/xwhep-server/ca.pem")
+
+    out = built.doit("deploy:compose_down", **engine)
+    assert "its data stays" in out
+    assert ours(engine, "container") == []
+    assert ours(engine, "network") == []
+    assert f"{NAME}_server" in ours(engine, "volume")
+
+    built.doit("deploy:compose_up", **engine)
+    assert ask(engine, "exec", f"{NAME}-server-1", "sha256sum", "/var/lib/xwhep-server/ca.pem") == before
+
+
+def test_down_without_a_grid_says_what_to_type(built: Any, tmp_path: Path) -> None:
+    out = built.doit("deploy:compose_down", code=27, XWHEP_ENGINE="podman", XWHEP_STORE=str(tmp_path / "empty"))
+    assert "deploy:compose_up" in out
+    assert "Traceback" not in out
