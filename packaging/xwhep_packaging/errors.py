@@ -13,7 +13,8 @@
     ├── NetworkTestError   19   the containers run, but do not work together
     ├── StoreError         20   the disk is full, or _build cannot be written
     ├── CheckError         21   a check of `doit test` fails
-    └── CommandError       22   a tool failed in a way no stage foresaw
+    ├── CommandError       22   a tool failed in a way no stage foresaw
+    └── LockError          23   the lock is missing, out of date or damaged, or a root differs from it
 
 Exit codes start at 10, so that they differ from doit's own 1, 2 and 3. A test says that no two are alike.
 """
@@ -105,3 +106,7 @@ class CheckError(PipelineError):
 
 class CommandError(PipelineError):
     exit_code, code = 22, "command"
+
+
+class LockError(PipelineError):
+    exit_code, code = 23, "lock"
