@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from xwhep_packaging import command
 from xwhep_packaging.command import Command
@@ -137,6 +137,8 @@ class Apt:
             found = self._downloads("satisfy", [clause])
         elif wanted:
             found = self._downloads("install", wanted)
+        if wanted and not installed and not found:
+            raise LockError("apt names no package", cause=command.last_lines(self.log.read_text()), log=self.log)
         return tuple(found[name] for name in sorted(found))
 
     def _downloads(self, verb: str, words: Sequence[str]) -> dict[str, Deb]:
@@ -168,6 +170,7 @@ class Apt:
             "APT::Architecture": self.settings.suite.architecture,
             "APT::Architectures": self.settings.suite.architecture,
             "APT::Sandbox::User": "root",
+            "Acquire::ForceHash": "sha256",  # else --print-uris names MD5
             "Acquire::Languages": "none",
             "Acquire::Retries": "2",
             "Debug::NoLocking": "true",
@@ -193,7 +196,7 @@ def deb_of(settings: Settings, found: re.Match[str]) -> Deb:
     name, version, arch = unquote(found["file"].removesuffix(".deb")).split("_")
     for archive, address in ((SECURITY, security), (MAIN, mirror)):
         if found["uri"].startswith(address):
-            path = found["uri"].removeprefix(address)
+            path = unquote(found["uri"].removeprefix(address))
             size, sha256 = int(found["size"]), found["sha256"]
             return Deb(name=name, version=version, arch=arch, archive=archive, path=path, size=size, sha256=sha256)
     raise LockError(
@@ -219,7 +222,7 @@ def fetch(addresses: dict[str, str], wanted: Iterable[Wanted], log: Path) -> lis
     """
     gone = []
     for one in wanted:
-        uri = f"{addresses[one.deb.archive].rstrip('/')}/{one.deb.path}"
+        uri = f"{addresses[one.deb.archive].rstrip('/')}/{quote(one.deb.path, safe='/:+~')}"
         argv = [HELPER, "-o", "Acquire::Retries=2", "-o", "APT::Sandbox::User=root", "download-file", uri]
         answer = command.run(Command(argv=[*argv, str(one.target), f"SHA256:{one.deb.sha256}"], log=log), check=False)
         if answer.returncode == 0 and one.target.is_file():

@@ -132,8 +132,9 @@ def test_keyring_of_the_settings_signs(load: Load) -> None:
 # What apt says
 
 
-def line(address: str, name: str = "tini_0.19.0-3_amd64.deb") -> str:
-    return f"'{address}/pool/main/t/tini/{name}' {name} {len(CONTENT)} SHA256:{SHA256}\n"
+def line(address: str, name: str = "tini_0.19.0-3_amd64.deb", saved: str = "") -> str:
+    """In the pool a name has no epoch; apt saves the file under one that has."""
+    return f"'{address}/pool/main/t/tini/{name}' {saved or name} {len(CONTENT)} SHA256:{SHA256}\n"
 
 
 @pytest.fixture
@@ -161,14 +162,18 @@ def asked(settings: Settings, folder: Path) -> Apt:
 
 
 def test_resolved_packages_name_no_host(load: Load, tmp_path: Path, apt_says: AptSays) -> None:
-    epoch = "libx_1%3a2.0_amd64.deb"
-    calls = apt_says(0, line("copy:/m/debian") + line("copy:/m/debian-security", epoch), "")
+    pooled = "libx_2.0%2bb1_amd64.deb"
+    other = line("copy:/m/debian-security", pooled, "libx_1%3a2.0+b1_amd64.deb")
+    calls = apt_says(0, line("copy:/m/debian") + other, "")
     found = asked(load(more=MIRRORS), tmp_path).resolve(["tini"], [], [])
     assert [(deb.name, deb.version, deb.archive) for deb in found] == [
-        ("libx", "1:2.0", "security"),
+        ("libx", "1:2.0+b1", "security"),
         ("tini", "0.19.0-3", "main"),
     ]
-    assert {deb.path for deb in found} == {f"pool/main/t/tini/{n}" for n in (epoch, "tini_0.19.0-3_amd64.deb")}
+    assert {deb.path for deb in found} == {
+        "pool/main/t/tini/libx_2.0+b1_amd64.deb",
+        "pool/main/t/tini/tini_0.19.0-3_amd64.deb",
+    }
     assert calls[-1].argv[-2:] == ["?essential", "tini"]
 
 
