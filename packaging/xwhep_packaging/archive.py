@@ -9,7 +9,7 @@ apt itself resolves and downloads, so that proxies, certificates and keys are th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -212,25 +212,29 @@ class Wanted:
     target: Path
 
 
-def fetch(addresses: dict[str, str], wanted: Iterable[Wanted], log: Path) -> list[Deb]:
-    """Fetch files by apt's own helper, which checks their sha256; returns those that the archive no longer has.
-
-    `addresses` maps an archive's name to where it is.
+def fetch(addresses: dict[str, str], wanted: Sequence[Wanted], log: Path) -> list[Deb]:
+    """Fetch files by one call of apt's own helper, which checks their sha256; returns those that the archive no longer
+    has. `addresses` maps an archive's name to where it is.
 
     Raises:
         NetworkError: a mirror does not answer, or serves another file under the name.
     """
-    gone = []
+    output = _download(addresses, wanted, log)
+    left = [one for one in wanted if not one.target.is_file()]
+    if len(wanted) > 1:  # what one call says of several files cannot be told apart
+        return [deb for one in left for deb in fetch(addresses, [one], log)]
+    if left and not GONE.search(output):
+        raise _not_fetched(left[0].deb, output, log)
+    return [one.deb for one in left]
+
+
+def _download(addresses: dict[str, str], wanted: Sequence[Wanted], log: Path) -> str:
+    """The helper leaves no file whose hash is wrong."""
+    argv = [HELPER, "-o", "Acquire::Retries=2", "-o", "APT::Sandbox::User=root", "download-file"]
     for one in wanted:
-        uri = f"{addresses[one.deb.archive].rstrip('/')}/{quote(one.deb.path, safe='/:+~')}"
-        argv = [HELPER, "-o", "Acquire::Retries=2", "-o", "APT::Sandbox::User=root", "download-file", uri]
-        answer = command.run(Command(argv=[*argv, str(one.target), f"SHA256:{one.deb.sha256}"], log=log), check=False)
-        if answer.returncode == 0 and one.target.is_file():
-            continue
-        if not GONE.search(answer.stdout):
-            raise _not_fetched(one.deb, answer.stdout, log)
-        gone.append(one.deb)
-    return gone
+        place = quote(one.deb.path, safe="/:+~")
+        argv += [f"{addresses[one.deb.archive].rstrip('/')}/{place}", str(one.target), f"SHA256:{one.deb.sha256}"]
+    return command.run(Command(argv=argv, log=log), check=False).stdout
 
 
 def _not_fetched(deb: Deb, output: str, log: Path) -> NetworkError:

@@ -198,6 +198,6 @@ def difference(old: Iterable[Deb], new: Iterable[Deb]) -> list[str]:
             )
             lines.append(f"~ {name} {change}{mark}")
     if lines:
-        change = sum(deb.size for deb in after.values()) - sum(deb.size for deb in before.values())
-        lines.append(f"{len(after)} packages, {change / 1e6:+.1f} MB to download")
+        growth = sum(deb.size for deb in after.values()) - sum(deb.size for deb in before.values())
+        lines.append(f"{len(after)} packages, {growth / 1e6:+.1f} MB to download")
     return lines
