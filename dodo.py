@@ -17,6 +17,10 @@ def task_source() -> Iterator[tasks.Task]:
     yield from tasks.stage("source")
 
 
+def task_packages() -> Iterator[tasks.Task]:
+    yield from tasks.stage("packages")
+
+
 def task_base() -> Iterator[tasks.Task]:
     yield from tasks.stage("base")
 
@@ -43,6 +47,14 @@ def task_endurance() -> Iterator[tasks.Task]:
 
 def task_build() -> tasks.Task:
     return tasks.build()
+
+
+def task_lock() -> tasks.Task:
+    return tasks.lock()
+
+
+def task_cache() -> tasks.Task:
+    return tasks.cache_of_packages()
 
 
 def task_test() -> Iterator[tasks.Task | tasks.DoitTask]:

@@ -14,6 +14,7 @@
     ├── StoreError         20   the disk is full, or _build cannot be written
     ├── CheckError         21   a check of `doit test` fails
     ├── CommandError       22   a tool failed in a way no stage foresaw
+    ├── LockError          23   the lock is missing, out of date or damaged, or a root differs from it
     └── DeployError        27   a deployed grid does not come up, or its test job fails
 
 Exit codes start at 10, so that they differ from doit's own 1, 2 and 3. A test says that no two are alike.
@@ -106,6 +107,10 @@ class CheckError(PipelineError):
 
 class CommandError(PipelineError):
     exit_code, code = 22, "command"
+
+
+class LockError(PipelineError):
+    exit_code, code = 23, "lock"
 
 
 class DeployError(PipelineError):

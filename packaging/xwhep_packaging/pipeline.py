@@ -1,9 +1,9 @@
 """The data flow: what each step needs, what decides it, how it is made. Knows no doit; tasks.py puts it on a list.
 
-    source:NAME ──> debs:NAME ──> lint:NAME ──────────────────────┐
-    base:chroot ──────┘│                                          ├──> the verdict
-    base:rootfs ──> base:image ──> images:ROLE ──> network_test ──┘
-                                              └──> endurance, when it is asked for
+                           source:NAME ──> debs:NAME ──> lint:NAME ──────────┐
+    packages:chroot ──> base:chroot ──────────┘│                             ├──> the verdict
+    packages:rootfs ──> base:rootfs ──> base:image ──> images:ROLE ──> network_test
+                                                                 └──> endurance, when it is asked for
 
 Keys are computed from inputs alone, so what would run is known before anything runs.
 """
@@ -11,8 +11,6 @@ Keys are computed from inputs alone, so what would run is known before anything 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -22,24 +20,14 @@ from xwhep_packaging.command import Command
 from xwhep_packaging.definitions import DebianSource, StdebSource, own_packages
 from xwhep_packaging.errors import BakeError, PipelineError, SourceError
 from xwhep_packaging.settings import Settings
-from xwhep_packaging.stages import base, images, network_test, sdist, source
+from xwhep_packaging.stages import base, images, network_test, packages, sdist, source
 from xwhep_packaging.stages.debs import build, control, lint
+from xwhep_packaging.step import Step
 from xwhep_packaging.store import Draft, Recipe, Store
+from xwhep_packaging.supply import Around, Supply
 
 TOOLS = ("mmdebstrap", "buildah")
 CHROOT = "base:chroot"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One output. `needs` are other steps' names; `present` tells whether it is still where it belongs."""
-
-    name: str
-    doc: str
-    needs: tuple[str, ...]
-    recipe: Callable[[], Recipe]
-    maker: Callable[[Draft], None]
-    present: Callable[[Output], bool] = lambda output: True
 
 
 class Pipeline:
@@ -48,9 +36,11 @@ class Pipeline:
     def __init__(self, settings: Settings, store: Store) -> None:
         self.settings = settings
         self.store = store
+        self.supply = Supply(settings, Around(recipe=self.recipe, find=store.find, additions=self._additions))
         self.steps = {step.name: step for step in self._all_steps()}
         self._recipes: dict[str, Recipe] = {}
         self._commits: dict[str, Commit] = {}
+        self._more: dict[str, base.Additions] = {}
         self.seconds: dict[str, float] = {}  # what this run made, and how long each took
 
     @cached_property
@@ -66,9 +56,10 @@ class Pipeline:
         return {tool: found.get(tool) or command.find_tool(tool) for tool in TOOLS}
 
     def recipe(self, name: str) -> Recipe:
-        if name not in self._recipes:
-            self._recipes[name] = self.steps[name].recipe()
-        return self._recipes[name]
+        known = self._recipes.get(name)
+        if known is None:
+            known = self._recipes[name] = self.steps[name].recipe()
+        return known
 
     def find(self, name: str) -> Output | None:
         """The finished output of a step, or None when it is to be made."""
@@ -83,6 +74,8 @@ class Pipeline:
                 self.make(need)
         started = time.monotonic()
         output = self.store.make(self.recipe(name), step.maker, step.present)
+        if name.startswith("packages:"):
+            self._recipes.clear()  # which packages a root gets is known for certain only now
         self.seconds[name] = time.monotonic() - started
         self.store.remember_seconds(name, output.manifest.key, self.seconds[name])
         return output
@@ -103,30 +96,50 @@ class Pipeline:
         return self._commits[name]
 
     def _all_steps(self) -> list[Step]:
-        roots = [self._root_step("chroot"), self._root_step("rootfs")]
+        roots = [step for kind in ("chroot", "rootfs") for step in self._root_steps(kind)]
         sources = [step for name in self.settings.sources for step in self._source_steps(name)]
-        extras = [self._extra_step(name) for name, image in self.settings.images.items() if image.packages]
+        extras = [
+            step for name, image in self.settings.images.items() if image.packages for step in self._extra_steps(name)
+        ]
         roles = [self._image_step(name) for name in self.settings.images]
         return [*sources, *roots, *extras, self._base_image_step(), *roles, *self._network_steps()]
 
-    def _extra_step(self, name: str) -> Step:
-        wanted = self.settings.images[name].packages
-        return Step(
-            name=f"base:packages-{name}",
-            doc=f"the Debian packages that the {name} image has beside the base",
-            needs=("base:rootfs",),
-            recipe=lambda: base.extra_recipe(name, self.recipe("base:rootfs").key, wanted, self.tools),
-            maker=lambda draft: base.make_extra(self.settings, self.output("base:rootfs"), wanted, draft),
-        )
+    def wishes(self) -> list[packages.Wish]:
+        """What the lock has to answer."""
+        return [self.supply.wish(name.partition(":")[2]) for name in self.steps if name.startswith("packages:")]
 
-    def _root_step(self, kind: str) -> Step:
-        return Step(
-            name=f"base:{kind}",
-            doc={"chroot": "the root file system that builds run in", "rootfs": "the one that images share"}[kind],
-            needs=(),
-            recipe=lambda: base.recipe(self.settings, kind, self.tools),
-            maker=lambda draft: base.make_base(self.settings, kind, draft),
-        )
+    def drifted(self, name: str) -> list[str]:
+        """Why what went into a finished step is not what the lock says; empty when it is."""
+        if name.startswith("packages:"):
+            reason = str(self.output(name).manifest.facts["drifted"])
+            return [reason] if reason else []
+        return sorted({reason for need in self.steps[name].needs for reason in self.drifted(need)})
+
+    def _extra_steps(self, name: str) -> list[Step]:
+        wanted = f"image-{name}"
+        return [
+            self.supply.step(wanted, f"which packages the {name} image gets beside the base"),
+            Step(
+                name=f"base:packages-{name}",
+                doc=f"the Debian packages that the {name} image has beside the base",
+                needs=(f"packages:{wanted}",),
+                recipe=lambda: base.extra_recipe(name, self.supply.digest(wanted)),
+                maker=lambda draft: base.make_extra(self.settings, self.supply.full(wanted, draft), draft),
+            ),
+        ]
+
+    def _root_steps(self, kind: str) -> list[Step]:
+        docs = {"chroot": "the root file system that builds run in", "rootfs": "the one that images share"}
+        return [
+            self.supply.step(kind, f"which packages {docs[kind]} gets"),
+            Step(
+                name=f"base:{kind}",
+                doc=docs[kind],
+                needs=(f"packages:{kind}",),
+                recipe=lambda: base.recipe(self.settings, kind, self.supply.digest(kind), self.tools),
+                maker=lambda draft: base.make_base(self.settings, kind, self.supply.full(kind, draft), draft),
+            ),
+        ]
 
     def _base_image_step(self) -> Step:
         return Step(
@@ -161,7 +174,7 @@ class Pipeline:
                 recipe=source_recipe,
                 maker=make_source,
             ),
-            *([] if root == CHROOT else [self._own_chroot_step(name)]),
+            *([] if root == CHROOT else self._own_chroot_steps(name)),
             Step(
                 name=built,
                 doc=f"build the .debs of {name}",
@@ -206,22 +219,41 @@ class Pipeline:
         enough = set(own_packages(definition)) <= set(self.settings.chroot.packages)
         return CHROOT if enough and not isinstance(definition, DebianSource) else f"{CHROOT}-{name}"
 
-    def _own_chroot_step(self, name: str) -> Step:
+    def _own_chroot_steps(self, name: str) -> list[Step]:
+        wanted = f"chroot-{name}"
+
         def recipe() -> Recipe:
             more = self._additions(name)
             shared = self.recipe(CHROOT)
-            return base.derived_recipe(shared.key, more, self.tools) if more.any else shared
+            return base.derived_recipe(shared.key, more, self.supply.digest(wanted), self.tools) if more.any else shared
 
-        return Step(
-            name=f"{CHROOT}-{name}",
-            doc=f"the one that builds of {name} run in: the shared one and what its Build-Depends name besides",
-            needs=(CHROOT,),
-            recipe=recipe,
-            maker=lambda draft: base.make_derived(self.settings, self.output(CHROOT), self._additions(name), draft),
-        )
+        def make(draft: Draft) -> None:
+            inputs = base.Derived(
+                shared=self.output(CHROOT),
+                beside=self.supply.output("chroot"),
+                packages=self.supply.full(wanted, draft),
+                more=self._additions(name),
+            )
+            base.make_derived(self.settings, inputs, draft)
+
+        return [
+            self.supply.step(wanted, f"which packages builds of {name} need beside the chroot's"),
+            Step(
+                name=f"{CHROOT}-{name}",
+                doc=f"the one that builds of {name} run in: the shared one and what its Build-Depends name besides",
+                needs=(CHROOT, f"packages:{wanted}"),
+                recipe=recipe,
+                maker=make,
+            ),
+        ]
 
     def _additions(self, name: str) -> base.Additions:
-        """What the chroot of a source needs beyond the shared one."""
+        """What the chroot of a source needs beyond the shared one; read from the commit once a run."""
+        if name not in self._more:
+            self._more[name] = self._read_additions(name)
+        return self._more[name]
+
+    def _read_additions(self, name: str) -> base.Additions:
         definition = self.settings.sources[name]
         present = {*self.settings.chroot.packages, *own_packages(definition)}
         clauses: list[str] = []
@@ -330,7 +362,8 @@ class Pipeline:
         sources = self.settings.images[name].debs
         commits = [self.commit(source_name) for source_name in sources]
         folders = [self._image_folder(name), *(self._overlay(source_name) for source_name in sources)]
-        return max(commit.epoch for commit in [*commits, *folders] if commit)
+        epochs = [commit.epoch for commit in [*commits, *folders] if commit]
+        return max(*epochs, self.supply.epoch("rootfs"))
 
     def _export_folder(self, name: str, draft: Draft) -> Path | None:
         """A tar of the image's folder as committed; None when it has none."""

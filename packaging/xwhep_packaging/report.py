@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from xwhep_packaging.artefacts import Output, rfc3339
+from xwhep_packaging.artefacts import rfc3339
 from xwhep_packaging.pipeline import Pipeline
 
 MEGABYTE = 1_000_000
@@ -29,8 +29,9 @@ def build_report(pipeline: Pipeline) -> dict[str, Any]:
         "date": rfc3339(commit.epoch),
         "dirty": commit.dirty,
         "version": pipeline.output(f"debs:{main}").manifest.facts["version"],
-        "debs": [row for name in settings.sources for row in _debs(pipeline.output(f"debs:{name}"))],
-        "images": [_image(pipeline.output(f"images:{name}")) for name in settings.images],
+        "debs": [row for name in settings.sources for row in _debs(pipeline, f"debs:{name}")],
+        "images": [_image(pipeline, f"images:{name}") for name in settings.images],
+        "drifted": pipeline.drifted("network_test"),
         "verdict": verdict.manifest.facts["verdict"],
         "engine": verdict.manifest.facts["engine"],
         "network_test": {"folder": str(verdict.folder), "tests": verdict.manifest.facts["tests"]},
@@ -57,7 +58,8 @@ def save(pipeline: Pipeline, report: dict[str, Any]) -> None:
         pipeline.store.write_latest({**report, "finished_at": int(time.time())})
 
 
-def _debs(output: Output) -> list[dict[str, Any]]:
+def _debs(pipeline: Pipeline, step: str) -> list[dict[str, Any]]:
+    output, drifted = pipeline.output(step), bool(pipeline.drifted(step))
     rows = []
     for path in output.matching(".deb"):
         record = output.manifest.files[path.name]
@@ -71,15 +73,18 @@ def _debs(output: Output) -> list[dict[str, Any]]:
                 "path": str(path),
                 "size": record.size,
                 "sha256": record.sha256,
+                "drifted": drifted,
             }
         )
     return rows
 
 
-def _image(output: Output) -> dict[str, Any]:
+def _image(pipeline: Pipeline, step: str) -> dict[str, Any]:
+    output = pipeline.output(step)
     facts = output.manifest.facts
     kept = ("digest", "tags", "size", "layers", "layer_sizes", "version", "epoch")
-    return {"name": output.manifest.name, **{name: facts[name] for name in kept}}
+    drifted = bool(pipeline.drifted(step))
+    return {"name": output.manifest.name, **{name: facts[name] for name in kept}, "drifted": drifted}
 
 
 def table(report: dict[str, Any], made: dict[str, float]) -> str:
@@ -114,7 +119,19 @@ def table(report: dict[str, Any], made: dict[str, float]) -> str:
         f"commit   {report['commit'][:12]}  version {report['version']}{dirty}",
         f"verdict  {report['verdict']}: {what}",
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_drift(report["drifted"])])
+
+
+def _drift(reasons: list[str]) -> list[str]:
+    """Said after the verdict, where nobody misses it."""
+    if not reasons:
+        return []
+    return [
+        "",
+        "DRIFTED: this build is not made of the locked packages. It cannot be verified or released.",
+        *(f"  {reason}" for reason in reasons),
+        "  next:  doit lock, review and commit it",
+    ]
 
 
 def _size(size: int) -> str:

@@ -42,7 +42,13 @@ OVERRIDES = {
     "XWHEP_STORE": ("store", "folder"),
     "XWHEP_MIRROR": ("suite", "mirror"),
     "XWHEP_SECURITY_MIRROR": ("suite", "security_mirror"),
+    "XWHEP_CACHE": ("cache", "folder"),
+    "XWHEP_LOCKED": ("lock", "enforced"),
+    "XWHEP_SNAPSHOT": ("lock", "snapshot"),
 }
+
+TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
+SWITCHES = frozenset({"XWHEP_LOCKED"})  # of the above, those that are true or false
 
 # Part of a shell word in one of mmdebstrap's hooks, hence nothing that a shell takes for more than a pattern.
 PathPattern = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._+*?@-]+)+\Z")]
@@ -63,13 +69,29 @@ class Store(Section, frozen=True, kw_only=True):
 
 
 class Suite(Section, frozen=True, kw_only=True):
-    """The Debian suite. Empty mirrors are read from the machine's own apt configuration."""
+    """The Debian suite. Empty mirrors: those of the machine's own apt configuration; an empty keyring: Debian's."""
 
     name: Name = "trixie"
     architecture: Name = "amd64"
     components: tuple[Name, ...] = ("main",)
     mirror: str = ""
     security_mirror: str = ""
+    keyring: Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._+@-]+)*\Z")] = ""
+
+
+class Lock(Section, frozen=True, kw_only=True):
+    """The exact packages. `file` is relative to the pipeline file's folder (empty: lock/SUITE-ARCHITECTURE.toml);
+    `snapshot` is the address of an archive that keeps old versions; `enforced`: nothing but what is locked will do."""
+
+    file: str = ""
+    snapshot: str = ""
+    enforced: bool = False
+
+
+class Cache(Section, frozen=True, kw_only=True):
+    """Where fetched packages are kept, for all builds of this user. Empty: xwhep below the user's own cache folder."""
+
+    folder: str = ""
 
 
 class Engine(Section, frozen=True, kw_only=True):
@@ -134,6 +156,8 @@ class Settings(Section, frozen=True, kw_only=True):
     sources: dict[Name, AnySource]
     images: dict[Name, Image]
     suite: Suite = Suite()
+    lock: Lock = Lock()
+    cache: Cache = Cache()
     engine: Engine = Engine()
     store: Store = Store()
     network_test: NetworkTest = NetworkTest()
@@ -153,6 +177,17 @@ class Settings(Section, frozen=True, kw_only=True):
         return self.root_folder / (MAIN_STORE if main else f"{MAIN_STORE}/products/{self.product.name}")
 
     @property
+    def lock_path(self) -> Path:
+        name = self.lock.file or f"lock/{self.suite.name}-{self.suite.architecture}.toml"
+        return Path(self.file).absolute().parent / name
+
+    @property
+    def cache_folder(self) -> Path:
+        if self.cache.folder:
+            return self.root_folder / Path(self.cache.folder).expanduser()
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xwhep"
+
+    @property
     def docker_host(self) -> str:
         """Where a docker daemon listens, when the user says so; empty: the usual socket."""
         return os.environ.get("DOCKER_HOST", "")
@@ -168,7 +203,7 @@ def load(file: Path, environ: Mapping[str, str] | None = None) -> Settings:
     for variable, (section, key) in OVERRIDES.items():
         value = (os.environ if environ is None else environ).get(variable)
         if value:
-            _override(table, section, key, value)
+            _override(table, section, key, value.lower() in TRUE_WORDS if variable in SWITCHES else value)
     for key in ("root", "file"):
         if key in table:
             raise SettingsError(f"{file}: {key!r} is no setting", next_step="remove it")
@@ -204,7 +239,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise SettingsError(f"{file} is not TOML", cause=str(exc), next_step="mend the named line") from exc
 
 
-def _override(table: dict[str, Any], section: str, key: str, value: str) -> None:
+def _override(table: dict[str, Any], section: str, key: str, value: str | bool) -> None:
     inner = table.setdefault(section, {})
     if isinstance(inner, dict):
         inner[key] = value
@@ -252,6 +287,8 @@ def _known_keys() -> set[str]:
         Product,
         Store,
         Suite,
+        Lock,
+        Cache,
         Engine,
         RootFs,
         *BUILDERS,

@@ -17,7 +17,7 @@ from doit.exceptions import TaskFailed
 from doit.task import Task as DoitTask
 from doit.task import dict_to_task
 
-from xwhep_packaging import benchmark, checks, deployer, report, settings
+from xwhep_packaging import benchmark, checks, deployer, report, settings, upkeep
 from xwhep_packaging.errors import PipelineError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.progress import Progress
@@ -48,6 +48,7 @@ DEPLOY_DOCS = {
     "kubernetes": "files for Kubernetes: a base and two overlays",
 }
 STAGE_DOCS = {
+    "packages": "decide which exact Debian packages each root file system gets, and fetch them",
     "source": "export what ships of each source at its commit",
     "debs": "build each source's packages in a clean chroot without network",
     "lint": "check the packages with the suite's lintian",
@@ -125,6 +126,29 @@ def build() -> Task:
         "task_dep": [*lints, "network_test"],
         "io": {"capture": False},
     }
+
+
+def lock() -> Task:
+    """Resolve the exact packages again."""
+    return {
+        "doc": "resolve the exact Debian packages again, show what changes, and write the lock",
+        "actions": [(guarded, [lambda: upkeep.write_lock(pipeline(), _say)])],
+        "io": {"capture": False},
+    }
+
+
+def cache_of_packages() -> Task:
+    """`doit cache prune`, `doit cache export FILE`, `doit cache import FILE`."""
+    return {
+        "doc": "look after fetched packages: prune, export FILE, import FILE",
+        "actions": [(_look_after_cache,)],
+        "pos_arg": "words",
+        "io": {"capture": False},
+    }
+
+
+def _look_after_cache(words: list[str]) -> TaskFailed | None:
+    return guarded(lambda: upkeep.look_after_cache(pipeline(), words, _say))
 
 
 def test() -> Iterator[Task | DoitTask]:

@@ -162,14 +162,16 @@ def _log_of(clone: Clone, name: str) -> str:
 def _peer_mmdebstrap(figures: Figures, clone: Clone, folder: Path) -> None:
     """mmdebstrap with the same packages and sources, as its manual page shows it: no tmpfs, nothing left out."""
     sys.path.insert(0, str(REPOSITORY / "packaging"))
-    from xwhep_packaging import settings  # noqa: PLC0415 - only this group needs the pipeline's own settings
-    from xwhep_packaging.stages import base  # noqa: PLC0415
+    from xwhep_packaging import (
+        archive,
+        settings,
+    )
 
     loaded = settings.load(clone.folder / "packaging/pipeline.toml")
     include = f"--include={','.join(loaded.base.packages)}"
     target = folder / "peer.tar"
     with figures.timed("peer_mmdebstrap_s"):
-        run(["mmdebstrap", "--variant=apt", include, loaded.suite.name, target, *base.apt_lines(loaded)])
+        run(["mmdebstrap", "--variant=apt", include, loaded.suite.name, target, *archive.apt_lines(loaded)])
     figures.add("peer_mmdebstrap_mb", target.stat().st_size / 1e6)
     target.unlink()
 

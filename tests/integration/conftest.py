@@ -18,7 +18,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     folder = tmp_path_factory.mktemp("whole") / "clone"
     subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(folder)], check=True)
     clone = Clone(folder=folder)
-    for kept in ("base", "base_image"):
+    for kept in ("packages", "base", "base_image"):
         source = REPOSITORY / "_build" / kept
         if source.is_dir():  # else the clone makes them: slower, not wrong
             shutil.copytree(source, clone.store / kept)

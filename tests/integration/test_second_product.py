@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from clones import REPOSITORY
-from workshop import PROJECTS, git
+from workshop import LOCK, PROJECTS, git
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="builds need root")
 LIMIT_S = 420
@@ -27,7 +27,8 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.copytree(PROJECTS / "second-product", folder)
     chroot = tomllib.loads((REPOSITORY / "packaging" / "pipeline.toml").read_text(encoding="utf-8"))["chroot"]
     file = folder / "pipeline.toml"
-    file.write_text(file.read_text().replace("@CHROOT@", json.dumps(chroot["packages"])))
+    text = file.read_text().replace("@CHROOT@", json.dumps(chroot["packages"]))
+    file.write_text(f'{text}\n[lock]\nfile = "{LOCK}"\n')
     git(folder, "init", "--quiet", "--initial-branch=main")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message=product")

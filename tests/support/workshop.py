@@ -19,6 +19,7 @@ from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.store import Store
 
 PROJECTS = REPOSITORY / "tests" / "projects"
+LOCK = REPOSITORY / "packaging" / "lock" / "trixie-amd64.toml"  # so that the chroot is this checkout's
 COMMITTED = "2026-11-02T12:00:00+00:00"
 OWN_KEYS = ("location", "ref")
 
@@ -61,6 +62,7 @@ class Workshop:
             "sources": {name: source},
             "chroot": chroot,
             "base": {"packages": ["python3-minimal"]},
+            "lock": {"file": str(LOCK)},
             "images": {"only": {"debs": {name: []}, "entrypoint": ["/bin/true"]}},
         }
         file = repository / ".git" / "pipeline.toml"

@@ -16,12 +16,13 @@ TOOLS = {"mmdebstrap": "1"}
 
 
 @pytest.fixture
-def commands(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    monkeypatch.setattr(base, "apt_lines", lambda settings: ["deb http://mirror.invalid/debian suite main"])
-    return [
-        base.derived_command(settings, Path("/store/a b/root.tar"), Path("/r"), Path("/out.tar")),
-        base.extra_command(settings, Path("/store/a b/root.tar"), ["tini"], Path("/taken")),
-    ]
+def derived(settings: Settings) -> list[str]:
+    return base.derived_command(settings, Path("/store/a b/root.tar"), [Path("/r"), Path("/m")], Path("/out.tar"))
+
+
+@pytest.fixture
+def commands(settings: Settings, derived: list[str]) -> list[list[str]]:
+    return [derived, base.mmdebstrap_command(settings, settings.base, Path("/r"), Path("/out.tar"))]
 
 
 def test_no_hook_installs_anything(commands: list[list[str]]) -> None:
@@ -33,9 +34,13 @@ def test_no_hook_installs_anything(commands: list[list[str]]) -> None:
     assert CALLS.search("--setup-hook=dpkg --install a.deb")
 
 
-def test_shared_root_is_unpacked_whatever_its_path(commands: list[list[str]]) -> None:
-    for command in commands:
-        assert """--setup-hook=tar -C "$1" -xf '/store/a b/root.tar'""" in command
+def test_shared_root_is_unpacked_whatever_its_path(derived: list[str]) -> None:
+    assert """--setup-hook=tar -C "$1" -xf '/store/a b/root.tar'""" in derived
+
+
+def test_only_closed_repositories_are_named(commands: list[list[str]]) -> None:
+    for words in commands:
+        assert {word.split()[2] for word in words if word.startswith("deb ")} <= {"copy:/r", "copy:/m"}
 
 
 def test_apt_is_asked_for_all_of_it_at_once() -> None:
@@ -44,8 +49,10 @@ def test_apt_is_asked_for_all_of_it_at_once() -> None:
 
 
 def test_key_follows_what_is_needed_and_nothing_else() -> None:
-    key = base.derived_recipe("shared", MORE, TOOLS).key
-    assert key == base.derived_recipe("shared", base.Additions(packages=MORE.packages, clauses=MORE.clauses), TOOLS).key
-    assert key != base.derived_recipe("shared", base.Additions(packages=("cmake",)), TOOLS).key
-    assert key != base.derived_recipe("other", MORE, TOOLS).key
+    key = base.derived_recipe("shared", MORE, "debs", TOOLS).key
+    same = base.Additions(packages=MORE.packages, clauses=MORE.clauses)
+    assert key == base.derived_recipe("shared", same, "debs", TOOLS).key
+    assert key != base.derived_recipe("shared", base.Additions(packages=("cmake",)), "debs", TOOLS).key
+    assert key != base.derived_recipe("shared", MORE, "other debs", TOOLS).key
+    assert key != base.derived_recipe("other", MORE, "debs", TOOLS).key
     assert not base.Additions().any

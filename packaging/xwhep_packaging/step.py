@@ -1,0 +1,21 @@
+"""One output of the pipeline: what it needs, what decides it, how it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xwhep_packaging.artefacts import Output
+from xwhep_packaging.store import Draft, Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One output. `needs` are other steps' names; `present` tells whether it is still where it belongs."""
+
+    name: str
+    doc: str
+    needs: tuple[str, ...]
+    recipe: Callable[[], Recipe]
+    maker: Callable[[Draft], None]
+    present: Callable[[Output], bool] = lambda output: True
