@@ -162,10 +162,7 @@ def _log_of(clone: Clone, name: str) -> str:
 def _peer_mmdebstrap(figures: Figures, clone: Clone, folder: Path) -> None:
     """mmdebstrap with the same packages and sources, as its manual page shows it: no tmpfs, nothing left out."""
     sys.path.insert(0, str(REPOSITORY / "packaging"))
-    from xwhep_packaging import (
-        archive,
-        settings,
-    )
+    from xwhep_packaging import archive, settings  # noqa: PLC0415 - only this group needs the pipeline's own
 
     loaded = settings.load(clone.folder / "packaging/pipeline.toml")
     include = f"--include={','.join(loaded.base.packages)}"
