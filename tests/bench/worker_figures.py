@@ -158,7 +158,7 @@ def measure_one_worker(source: Path, samples: int) -> dict[str, float]:
 async def started_at(made: Grid, name: str) -> float:
     """When the job on that worker says that it started."""
     deadline = time.monotonic() + FAR_S
-    while not (found := list((made.folder / name / "jobs").glob("*/work/started"))):
+    while not (found := list((made.folder / name / "jobs").glob("*/*/started"))):
         assert time.monotonic() < deadline, f"nothing starts on {name}"
         await asyncio.sleep(0.005)
     return float(found[0].read_text())
