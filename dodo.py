@@ -33,8 +33,20 @@ def task_images() -> Iterator[tasks.Task]:
     yield from tasks.stage("images")
 
 
+def task_conf() -> Iterator[tasks.Task]:
+    yield from tasks.stage("conf")
+
+
+def task_bound() -> Iterator[tasks.Task]:
+    yield from tasks.stage("bound")
+
+
 def task_network_test() -> tasks.Task:
     return tasks.network_test()
+
+
+def task_configure() -> tasks.Task:
+    return tasks.configuration()
 
 
 def task_build() -> tasks.Task:

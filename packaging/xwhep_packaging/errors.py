@@ -13,7 +13,15 @@
     ├── NetworkTestError   19   the containers run, but do not work together
     ├── StoreError         20   the disk is full, or _build cannot be written
     ├── CheckError         21   a check of `doit test` fails
-    └── CommandError       22   a tool failed in a way no stage foresaw
+    ├── CommandError       22   a tool failed in a way no stage foresaw
+    ├── ValuesError        30   the file of answers cannot be read as such, or there are no answers
+    ├── UnknownKey         31   the file of answers has a key that nobody knows
+    ├── SecretsExposed     32   a file with secrets can be read by others
+    ├── WeakPassword       33   a password that is guessed soon
+    ├── AnswerError        34   an answer has the wrong form
+    ├── DeploymentExists   35   it is there already, with other answers
+    ├── DeploymentError    36   no such deployment, one of several, or a damaged one
+    └── SecretFound        37   something public holds a secret of a deployment
 
 Exit codes start at 10, so that they differ from doit's own 1, 2 and 3. A test says that no two are alike.
 """
@@ -105,3 +113,35 @@ class CheckError(PipelineError):
 
 class CommandError(PipelineError):
     exit_code, code = 22, "command"
+
+
+class ValuesError(PipelineError):
+    exit_code, code = 30, "values"
+
+
+class UnknownKey(PipelineError):
+    exit_code, code = 31, "unknown-key"
+
+
+class SecretsExposed(PipelineError):
+    exit_code, code = 32, "secrets-exposed"
+
+
+class WeakPassword(PipelineError):
+    exit_code, code = 33, "weak-password"
+
+
+class AnswerError(PipelineError):
+    exit_code, code = 34, "answer"
+
+
+class DeploymentExists(PipelineError):
+    exit_code, code = 35, "deployment-exists"
+
+
+class DeploymentError(PipelineError):
+    exit_code, code = 36, "deployment"
+
+
+class SecretFound(PipelineError):
+    exit_code, code = 37, "secret-found"

@@ -3,6 +3,8 @@
     source:NAME ──> debs:NAME ──> lint:NAME ──────────────────────┐
     base:chroot ──────┘│                                          ├──> the verdict
     base:rootfs ──> base:image ──> images:ROLE ──> network_test ──┘
+                                        │
+    deployments/NAME ──> conf:ROLE ──> bound:ROLE        where a deployment is configured; private
 
 Keys are computed from inputs alone, so what would run is known before anything runs.
 """
@@ -19,13 +21,15 @@ from xwhep_packaging import command, engines
 from xwhep_packaging.artefacts import Commit, Output
 from xwhep_packaging.command import Command
 from xwhep_packaging.definitions import DebianSource, StdebSource, own_packages
-from xwhep_packaging.errors import BakeError, PipelineError, SourceError
+from xwhep_packaging.deployment import folder as deployments
+from xwhep_packaging.deployment.records import ROLES, Deployment
+from xwhep_packaging.errors import BakeError, DeploymentError, PipelineError, SourceError
 from xwhep_packaging.settings import Settings
-from xwhep_packaging.stages import base, images, network_test, sdist, source
+from xwhep_packaging.stages import base, bound, conf, images, network_test, sdist, source
 from xwhep_packaging.stages.debs import build, control, lint
 from xwhep_packaging.store import Draft, Recipe, Store
 
-TOOLS = ("mmdebstrap", "buildah")
+TOOLS = ("mmdebstrap", "buildah", "dpkg")
 CHROOT = "base:chroot"
 
 
@@ -47,6 +51,7 @@ class Pipeline:
     def __init__(self, settings: Settings, store: Store) -> None:
         self.settings = settings
         self.store = store
+        self.bound_images = self._bound_images()
         self.steps = {step.name: step for step in self._all_steps()}
         self._recipes: dict[str, Recipe] = {}
         self._commits: dict[str, Commit] = {}
@@ -106,7 +111,8 @@ class Pipeline:
         sources = [step for name in self.settings.sources for step in self._source_steps(name)]
         extras = [self._extra_step(name) for name, image in self.settings.images.items() if image.packages]
         roles = [self._image_step(name) for name in self.settings.images]
-        return [*sources, *roots, *extras, self._base_image_step(), *roles, self._network_step()]
+        private = [step for name, role in self.bound_images.items() for step in self._private_steps(name, role)]
+        return [*sources, *roots, *extras, self._base_image_step(), *roles, *private, self._network_step()]
 
     def _extra_step(self, name: str) -> Step:
         wanted = self.settings.images[name].packages
@@ -126,6 +132,58 @@ class Pipeline:
             recipe=lambda: base.recipe(self.settings, kind, self.tools),
             maker=lambda draft: base.make_base(self.settings, kind, draft),
         )
+
+    def _bound_images(self) -> dict[str, str]:
+        """Image -> the role whose conf package it takes; empty where no deployment is configured."""
+        settings = self.settings
+        if not settings.deployment.name and not deployments.names(settings.deployments_folder):
+            return {}
+        packages = {name: {p for some in image.debs.values() for p in some} for name, image in settings.images.items()}
+        return {name: role for name, some in packages.items() for role in ROLES if f"xwhep-{role}" in some}
+
+    @cached_property
+    def deployment(self) -> Deployment:
+        """The one that this run binds to.
+
+        Raises:
+            DeploymentError: it is damaged, or one of several and nobody says which.
+        """
+        found = deployments.names(self.settings.deployments_folder)
+        if not self.settings.deployment.name and len(found) > 1:
+            raise DeploymentError(
+                "there are several deployments",
+                cause=", ".join(found),
+                next_step="say which: XWHEP_DEPLOYMENT=NAME, or [deployment] name in the pipeline file",
+            )
+        return deployments.read(self.settings.deployments_folder, self.settings.deployment.name or found[0])
+
+    def _private_steps(self, name: str, role: str) -> list[Step]:
+        packaged, role_image = f"conf:{role}", f"images:{name}"
+
+        def bake(draft: Draft) -> None:
+            bound.make_bound(self.settings, self.output(role_image), self.output(packaged), draft)
+            self.engine.take(draft.facts["digest"], tuple(draft.facts["tags"]), draft.log)
+
+        return [
+            Step(
+                name=packaged,
+                doc=f"the private package that binds a {role} to the deployment",
+                needs=(),
+                recipe=lambda: conf.recipe(self.settings, self.deployment, role, self.tools["dpkg"]),
+                maker=lambda draft: conf.make_conf(self.settings, self.deployment, role, draft),
+            ),
+            Step(
+                name=f"bound:{name}",
+                doc=f"bake the {name} image of the deployment, private",
+                needs=(role_image, packaged),
+                recipe=lambda: bound.recipe(self.settings, name, self._keys(role_image, packaged)),
+                maker=bake,
+                present=self._has_image,
+            ),
+        ]
+
+    def _has_image(self, output: Output) -> bool:
+        return self.engine.has_image(output.manifest.facts["digest"], tuple(output.manifest.facts["tags"]))
 
     def _base_image_step(self) -> Step:
         return Step(
@@ -255,6 +313,8 @@ class Pipeline:
         def upstream() -> dict[str, str]:
             folder = self._image_folder(name)
             own = {"folder": folder.content if folder else "", "epoch": str(self._image_epoch(name))}
+            if name in self.bound_images:
+                own["dated name"] = "the bound image's"
             return {**own, **self._keys("base:image", *extra, *built)}
 
         def make(draft: Draft) -> None:
@@ -266,6 +326,7 @@ class Pipeline:
                 revision=self.commit(own_sources[0]).shipped_sha,
                 origin=self.commit(own_sources[0]).origin,
                 extra=self.output(extra[0]) if extra else None,
+                bound=name in self.bound_images,
             )
             images.make_image(self.settings, name, inputs, draft)
             image = draft.facts
@@ -277,7 +338,7 @@ class Pipeline:
             needs=("base:image", *extra, *built),
             recipe=lambda: images.recipe(self.settings, name, upstream()),
             maker=make,
-            present=lambda output: self.engine.has_image(output.manifest.facts["digest"]),
+            present=self._has_image,
         )
 
     def _network_step(self) -> Step:

@@ -31,6 +31,7 @@ def build_report(pipeline: Pipeline) -> dict[str, Any]:
         "version": pipeline.output(f"debs:{main}").manifest.facts["version"],
         "debs": [row for name in settings.sources for row in _debs(pipeline.output(f"debs:{name}"))],
         "images": [_image(pipeline.output(f"images:{name}")) for name in settings.images],
+        "bound": [_bound(pipeline, name) for name in pipeline.bound_images],
         "verdict": verdict.manifest.facts["verdict"],
         "engine": verdict.manifest.facts["engine"],
         "network_test": {"folder": str(verdict.folder), "tests": verdict.manifest.facts["tests"]},
@@ -72,6 +73,14 @@ def _image(output: Output) -> dict[str, Any]:
     return {"name": output.manifest.name, **{name: facts[name] for name in kept}}
 
 
+def _bound(pipeline: Pipeline, name: str) -> dict[str, Any]:
+    """A private image and the private package in it; nothing that is published may name either."""
+    output = pipeline.output(f"bound:{name}")
+    facts = output.manifest.facts
+    conf = _debs(pipeline.output(f"conf:{pipeline.bound_images[name]}"))[0]
+    return {**_image(output), "private": facts["private"], "deployment": facts["deployment"], "conf": conf}
+
+
 def table(report: dict[str, Any], made: dict[str, float]) -> str:
     """What the person who typed `doit build` wants to know, in one table."""
     debs = [
@@ -80,21 +89,19 @@ def table(report: dict[str, Any], made: dict[str, float]) -> str:
             _size(row["size"]),
             row["sha256"][:DIGEST_SHOWN],
         )
-        for row in report["debs"]
+        for row in [*report["debs"], *(image["conf"] for image in report["bound"])]
     ]
-    images = [
-        (tag.removesuffix(":latest"), _size(image["size"]) if first else "", image["digest"][7:][:DIGEST_SHOWN])
-        for image in report["images"]
-        for first, tag in zip((True, False), image["tags"], strict=True)
-    ]
+    images, bound = _image_rows(report["images"]), _image_rows(report["bound"])
     stages = [
         (name, f"{seconds:.1f} s", "made now" if name in made else "up to date")
         for name, seconds in report["seconds"].items()
     ]
-    width = max(len(row[0]) for row in [*debs, *images, *stages])
+    width = max(len(row[0]) for row in [*debs, *images, *bound, *stages])
     lines: list[str] = []
-    for title, rows in (("packages", debs), ("images", images), ("stages", stages)):
-        lines += ["", title, *(f"  {a:<{width}}  {b:>9}  {c}" for a, b, c in rows)]
+    private = f"private images of the deployment {report['bound'][0]['deployment']}" if bound else ""
+    for title, rows in (("packages", debs), ("images", images), (private, bound), ("stages", stages)):
+        if rows:
+            lines += ["", title, *(f"  {a:<{width}}  {b:>9}  {c}" for a, b, c in rows)]
     what = f"{report['network_test']['tests']} network tests on {report['engine']}"
     dirty = "  (the work tree has changes that are not in this commit)" if report["dirty"] else ""
     lines += [
@@ -103,6 +110,15 @@ def table(report: dict[str, Any], made: dict[str, float]) -> str:
         f"verdict  {report['verdict']}: {what}",
     ]
     return "\n".join(lines)
+
+
+def _image_rows(images: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """One row for each name of an image; its size stands beside the first."""
+    return [
+        (tag.removesuffix(":latest"), "" if number else _size(image["size"]), image["digest"][7:][:DIGEST_SHOWN])
+        for image in images
+        for number, tag in enumerate(image["tags"])
+    ]
 
 
 def _size(size: int) -> str:

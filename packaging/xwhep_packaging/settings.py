@@ -35,6 +35,8 @@ from xwhep_packaging.errors import SettingsError
 
 MAIN_FILE = "packaging/pipeline.toml"
 MAIN_STORE = "_build"
+DEPLOYMENTS = "deployments"
+VALUES_FILE = "packaging/xwconfigure.values"
 
 # Environment variable -> the setting it overrides.
 OVERRIDES = {
@@ -42,6 +44,7 @@ OVERRIDES = {
     "XWHEP_STORE": ("store", "folder"),
     "XWHEP_MIRROR": ("suite", "mirror"),
     "XWHEP_SECURITY_MIRROR": ("suite", "security_mirror"),
+    "XWHEP_DEPLOYMENT": ("deployment", "name"),
 }
 
 # Part of a shell word in one of mmdebstrap's hooks, hence nothing that a shell takes for more than a pattern.
@@ -98,6 +101,12 @@ class NetworkTest(Section, frozen=True, kw_only=True):
     timeout_s: Annotated[int, Meta(ge=1)] = 600
 
 
+class Deployment(Section, frozen=True, kw_only=True):
+    """Which folder of deployments/ images and packages are bound to. Empty: the only one there, if there is one."""
+
+    name: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9-]{0,39})?\Z")] = ""
+
+
 class Settings(Section, frozen=True, kw_only=True):
     """Everything that is decided by configuration. `root` and `file` say where it was read."""
 
@@ -110,6 +119,7 @@ class Settings(Section, frozen=True, kw_only=True):
     engine: Engine = Engine()
     store: Store = Store()
     network_test: NetworkTest = NetworkTest()
+    deployment: Deployment = Deployment()
     root: str = "."
     file: str = ""
 
@@ -123,6 +133,14 @@ class Settings(Section, frozen=True, kw_only=True):
             return self.root_folder / self.store.folder
         main = Path(self.file).absolute() == self.root_folder / MAIN_FILE
         return self.root_folder / (MAIN_STORE if main else f"{MAIN_STORE}/products/{self.product.name}")
+
+    def dated_name(self, image: str) -> str:
+        """What an image's second name, which ends with its time, begins with."""
+        return self.images[image].dated_name or f"{self.product.name}-{image}"
+
+    @property
+    def deployments_folder(self) -> Path:
+        return self.root_folder / DEPLOYMENTS
 
     @property
     def docker_host(self) -> str:
@@ -231,6 +249,7 @@ def _known_keys() -> set[str]:
         Image,
         HealthCheck,
         NetworkTest,
+        Deployment,
     )
     return {"builder", *(name for section in sections for name in section.__struct_fields__)} - {"root", "file"}
 

@@ -152,6 +152,7 @@ def expected() -> dict[str, dict[str, str]]:
         "[images.NAME]": definitions.Image,
         "[images.NAME.health]": definitions.HealthCheck,
         "[network_test]": settings.NetworkTest,
+        "[deployment]": settings.Deployment,
     }
     tables = {heading: defaults(section) for heading, section in names.items()}
     common = tables["[sources.NAME]"]

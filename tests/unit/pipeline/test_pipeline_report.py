@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deployments import put
 from repositories import Repository
 from xwhep_packaging import report
 from xwhep_packaging.artefacts import Output, sha256_tree
@@ -17,6 +19,7 @@ from xwhep_packaging.settings import Settings
 from xwhep_packaging.store import Draft, Recipe, Store
 
 DIGEST = "sha256:" + "ab" * 32
+PRIVATE_DIGEST = "sha256:" + "cd" * 32
 VERSION = "11.0.0~git20231114.2213+abcdef0"
 
 
@@ -32,21 +35,30 @@ def facts_of(name: str) -> dict[str, Any]:
     image = {"digest": DIGEST, "tags": ["grid-server:1", "gridserverimg_2023-11-14-22-13-20:latest"], "size": 9_700_000}
     layers = {"layers": ["sha256:1", "sha256:2"], "layer_sizes": [9_600_000, 100_000], "version": VERSION, "epoch": 5}
     verdict = {"verdict": "passed", "engine": "podman", "tests": 7, "timings": {"ready_s": 0.5}}
-    return {"debs": {"version": VERSION}, "images": {**image, **layers}, "network_test": verdict}.get(name, {})
+    stages = {"debs": {"version": VERSION}, "network_test": verdict, "bound": {**image, **layers}}
+    return {**stages, "images": {**image, **layers}}.get(name, {})
+
+
+PACKAGES = {"debs": f"grid-server_{VERSION}_all.deb", "conf": "xwhep-server-conf_20261128.002900.1_all.deb"}
+
+
+def publish(pipeline: Pipeline, more: dict[str, dict[str, Any]] | None = None) -> Pipeline:
+    """Every step as if it had been made; `more` are facts of some stages."""
+    for name in pipeline.steps:
+        stage = name.partition(":")[0]
+
+        def make(draft: Draft, stage: str = stage) -> None:
+            draft.facts.update({**facts_of(stage), **(more or {}).get(stage, {})})
+            if stage in PACKAGES:
+                (draft.folder / PACKAGES[stage]).write_bytes(b"x" * 12_345)
+
+        pipeline.store.make(pipeline.recipe(name), make)
+    return pipeline
 
 
 @pytest.fixture
 def published(settings: Settings, store: Store) -> Pipeline:
-    pipeline = Published(settings, store)
-    for name in pipeline.steps:
-
-        def make(draft: Draft, name: str = name) -> None:
-            draft.facts.update(facts_of(name.partition(":")[0]))
-            if name.startswith("debs:"):
-                (draft.folder / f"grid-server_{VERSION}_all.deb").write_bytes(b"x" * 12_345)
-
-        store.make(pipeline.recipe(name), make)
-    return pipeline
+    return publish(Published(settings, store))
 
 
 def test_report(published: Pipeline, repository: Repository) -> None:
@@ -61,6 +73,23 @@ def test_report(published: Pipeline, repository: Repository) -> None:
     assert made["network_test"]["tests"] == 7
     assert set(made["keys"]) == set(published.steps)
     assert json.loads(json.dumps(made)) == made
+
+
+def test_private_images_stand_apart(load: Callable[..., Settings], store: Store) -> None:
+    """They are named under "bound" and in a part of the table of their own, never among the images that are public."""
+    loaded = load(('["grid-server"]', '["xwhep-server"]'))
+    put(loaded.deployments_folder)
+    private = {"digest": PRIVATE_DIGEST, "tags": ["gridserverimg_2026-11-28-00-29-00:latest"], "private": True}
+    pipeline = publish(Published(loaded, store), {"bound": {**private, "deployment": "lab"}})
+    made = report.build_report(pipeline)
+    (row,) = made["bound"]
+    assert (row["digest"], row["private"], row["deployment"]) == (PRIVATE_DIGEST, True, "lab")
+    assert row["conf"]["package"] == "xwhep-server-conf"
+    assert PRIVATE_DIGEST not in json.dumps([made["images"], made["debs"]])
+    assert "conf" not in json.dumps(made["debs"])
+    table = report.table(made, {})
+    assert "private images of the deployment lab" in table
+    assert "gridserverimg_2026-11-28-00-29-00 " in table.partition("private images")[2]
 
 
 def test_report_of_a_dirty_tree(published: Pipeline, repository: Repository) -> None:

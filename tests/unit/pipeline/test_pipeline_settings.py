@@ -151,6 +151,7 @@ def test_folder_that_no_disk_can_hold(load: Load, folder: str) -> None:
         pytest.param("XWHEP_STORE", "elsewhere", lambda s: s.store.folder, id="store"),
         pytest.param("XWHEP_MIRROR", "copy:/mirror/debian", lambda s: s.suite.mirror, id="mirror"),
         pytest.param("XWHEP_SECURITY_MIRROR", "copy:/sec", lambda s: s.suite.security_mirror, id="security mirror"),
+        pytest.param("XWHEP_DEPLOYMENT", "lab", lambda s: s.deployment.name, id="deployment"),
     ],
 )
 def test_environment_overrides_the_file(load: Load, variable: str, value: str, read: Any) -> None:
@@ -161,7 +162,8 @@ def test_environment_overrides_the_file(load: Load, variable: str, value: str, r
 
 def test_every_override_is_tested() -> None:
     """The list above and the code's list are one."""
-    assert set(settings_module.OVERRIDES) == {"XWHEP_ENGINE", "XWHEP_STORE", "XWHEP_MIRROR", "XWHEP_SECURITY_MIRROR"}
+    tested = {"XWHEP_ENGINE", "XWHEP_STORE", "XWHEP_MIRROR", "XWHEP_SECURITY_MIRROR", "XWHEP_DEPLOYMENT"}
+    assert set(settings_module.OVERRIDES) == tested
 
 
 def test_empty_variable_overrides_nothing(load: Load) -> None:
