@@ -27,7 +27,6 @@ from xwhep_packaging import command
 from xwhep_packaging.command import Command
 from xwhep_packaging.deployment.records import Deployment
 from xwhep_packaging.errors import EngineError, SecretFound
-from xwhep_packaging.settings import Settings
 from xwhep_packaging.stages import bound, conf
 from xwhep_packaging.store import Store
 from xwhep_packaging.temporary import temporary_folder
@@ -172,13 +171,12 @@ class Scan:
                     yield from self.content(f"image {digest[:19]}!{name}", content)
 
 
-def public_findings(settings: Settings, store: Store, deployment: Deployment) -> list[Finding]:
-    """What the pipeline's own store and the images of the last build show of a deployment."""
-    scan, layers = Scan(secrets_of(deployment)), set[str]()
+def public_findings(store: Store, deployment: Deployment, images: Iterable[str]) -> list[Finding]:
+    """What the pipeline's own store, and images by their digests, show of a deployment."""
+    scan, known = Scan(secrets_of(deployment)), set[str]()
     found = list(scan.folder(store.root, _private_folders(store)))
-    latest = store.read_latest() or {}
-    for image in latest.get("images", []):
-        found += scan.image(image["digest"], layers)
+    for digest in images:
+        found += scan.image(digest, known)
     return found
 
 

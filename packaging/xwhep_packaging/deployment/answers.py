@@ -17,7 +17,7 @@ MAX_HOST = 253
 MAX_FIELD = 64  # ub-organization-name of RFC 5280
 DEFAULT_LOGIN = "admin"
 HOST_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
-LOGIN = re.compile(r"[a-z][a-z0-9._-]{0,31}\Z")
+LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}\Z")  # as the server has it
 # Guessed first by everybody who guesses, also with digits and signs after them. "change..." are the example's own.
 COMMON = (
     *(
@@ -157,7 +157,7 @@ def _login(text: str) -> str:
     if not LOGIN.match(text):
         raise AnswerError(
             f"XWADMINLOGIN: {text[:80]!r} is no login",
-            cause="a lower-case letter, then letters, digits and . _ -, at most 32",
+            cause="a letter or digit, then letters, digits and . _ @ + -, at most 64",
             next_step="choose another, such as admin",
         )
     return text

@@ -206,7 +206,7 @@ def test_questions_with_defaults(configured: Callable[..., Configure]) -> None:
 
 def test_wrong_answer_is_asked_for_again(configured: Callable[..., Configure]) -> None:
     somebody = Somebody(
-        "", "http://grid", "grid", "Root", "root", "root", "short", PASSWORD, "", "", "", "Atlantis", ""
+        "", "http://grid", "grid", "my root", "root", "root", "short", PASSWORD, "", "", "", "Atlantis", ""
     )
     made = configured(somebody).run(Request())
     assert (made.about.server, made.admin.login, made.about.country) == ("grid", "root", "")

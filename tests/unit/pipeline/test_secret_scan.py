@@ -21,7 +21,6 @@ from xwhep_packaging import secret_scan
 from xwhep_packaging.deployment.records import Deployment
 from xwhep_packaging.errors import SecretFound
 from xwhep_packaging.secret_scan import CHUNK_BYTES, Finding, Scan, Secret, secrets_of
-from xwhep_packaging.settings import Settings
 from xwhep_packaging.store import Store
 
 
@@ -184,16 +183,16 @@ def test_links_and_private_folders_are_left_out(made: Deployment, scan: Scan, tm
     "place",
     ["logs/conf-server.log", "latest.json", "debs/abc/manifest.json", "failed/debs-xwhep/log", "bound/abc/config.json"],
 )
-def test_store_is_public_but_for_conf_packages(settings: Settings, store: Store, made: Deployment, place: str) -> None:
+def test_store_is_public_but_for_conf_packages(store: Store, made: Deployment, place: str) -> None:
     for private in ("conf/abc/xwhep-server-conf_1_all.deb", "failed/conf-server/a", "tmp/bound-12/context/a"):
         path = store.root / private
         path.parent.mkdir(parents=True)
         path.write_bytes(made.server_pem)
-    assert secret_scan.public_findings(settings, store, made) == []
+    assert secret_scan.public_findings(store, made, []) == []
     path = store.root / place
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b'{"a": "' + made.joins[0].token.encode() + b'"}')
-    (finding,) = secret_scan.public_findings(settings, store, made)
+    (finding,) = secret_scan.public_findings(store, made, [])
     assert finding == Finding(place=str(path), secret=f"join token {made.joins[0].id}")
 
 
