@@ -33,13 +33,14 @@ class Grid:
         return folder.read(self.clone.folder / "deployments", NAME)
 
     def facts(self, stage: str) -> dict[str, dict[str, Any]]:
-        """Name -> facts of each output of that stage."""
+        """Name -> facts of the newest output of that name."""
         manifests = [json.loads(path.read_text()) for path in (self.clone.store / stage).glob("*/manifest.json")]
+        manifests.sort(key=lambda manifest: manifest["facts"]["epoch"])
         return {manifest["name"]: manifest["facts"] for manifest in manifests}
 
     def conf_package(self, role: str) -> Path:
-        (found,) = (self.clone.store / "conf").glob(f"*/xwhep-{role}-conf_*.deb")
-        return found
+        version = self.facts("conf")[role]["version"]
+        return min(self.clone.store.glob(f"conf/*/xwhep-{role}-conf_{version}_all.deb"))
 
     def package(self, role: str) -> Path:
         """The role's own, public package."""
