@@ -37,12 +37,24 @@ def task_images() -> Iterator[tasks.Task]:
     yield from tasks.stage("images")
 
 
+def task_conf() -> Iterator[tasks.Task]:
+    yield from tasks.stage("conf")
+
+
+def task_bound() -> Iterator[tasks.Task]:
+    yield from tasks.stage("bound")
+
+
 def task_network_test() -> tasks.Task:
     return tasks.network_test()
 
 
 def task_endurance() -> Iterator[tasks.Task]:
     yield from tasks.endurance()
+
+
+def task_configure() -> tasks.Task:
+    return tasks.configuration()
 
 
 def task_build() -> tasks.Task:

@@ -230,6 +230,11 @@ def stop_all() -> None:
         stop_group(process)
 
 
+def is_stopping() -> bool:
+    """Whether `stop_all` was called: who waits for something else than a tool must look."""
+    return _running.stopping
+
+
 def last_lines(text: str, count: int = LOG_TAIL_LINES) -> str:
     """The last `count` lines that say something."""
     return "\n".join([line.rstrip() for line in text.splitlines() if line.strip()][-count:])

@@ -1,4 +1,4 @@
-"""The Containerfile of an image that the pipeline file describes; an image with a folder brings its own."""
+"""The Containerfiles that the pipeline writes: of an image that the pipeline file describes, and of a bound image."""
 
 from __future__ import annotations
 
@@ -46,6 +46,24 @@ def render(title: str, image: Image) -> str:
         *(f"ARG {argument}" for _, argument in LABELS),
         f"LABEL org.opencontainers.image.title={quoted(title)}",
         *(f'LABEL org.opencontainers.image.{label}="${{{argument}}}"' for label, argument in LABELS),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def render_bound(title: str, deployment: str, user: str) -> str:
+    """One small layer on a role's image: its conf package, which lies beside the Containerfile. `user` is the role
+    image's own; everything else that says how it runs is inherited."""
+    lines = [
+        "ARG ROLE_IMAGE",
+        "FROM ${ROLE_IMAGE}",
+        "ARG SOURCE_DATE_EPOCH",
+        "USER 0:0",
+        f"RUN --mount=type=bind,source=.,target=/run/debs dpkg --install /run/debs/*.deb && rm -rf {' '.join(RESIDUE)}",
+        f"USER {user}",
+        "ARG CREATED",
+        f'LABEL org.xwhep.private="true" org.xwhep.deployment={quoted(deployment)}',
+        f"LABEL org.opencontainers.image.title={quoted(title + ' of ' + deployment)}",
+        'LABEL org.opencontainers.image.created="${CREATED}"',
     ]
     return "\n".join(lines) + "\n"
 

@@ -29,6 +29,7 @@ from xwhep_packaging.temporary import temporary_folder
 DOCKER_SOCKET = "/var/run/docker.sock"
 PING_TIMEOUT_S = 5.0
 SERVICE_START_S = 15.0
+LOCAL = "localhost/"  # what podman and buildah put before a name without a registry
 # Above this runc fails with EPERM on machines that withhold CAP_SYS_RESOURCE, whatever the hard limit says (measured).
 SAFE_PROCESS_LIMIT = 32768
 
@@ -39,7 +40,8 @@ class Engine(Protocol):
     @property
     def name(self) -> str: ...
 
-    def has_image(self, digest: str) -> bool: ...
+    def has_image(self, digest: str, tags: tuple[str, ...] = ()) -> bool:
+        """Whether the image is there, and each of the names is its and no other's."""
 
     def take(self, digest: str, tags: tuple[str, ...], log: Path) -> None:
         """Make a baked image known to the engine under `tags`."""
@@ -87,17 +89,23 @@ class _UnixConnection(http.client.HTTPConnection):
 
 def _get(address: str, path: str) -> int | None:
     """The status of GET `path`, or None when nothing answers."""
+    return _ask(address, path)[0]
+
+
+def _ask(address: str, path: str) -> tuple[int | None, bytes]:
+    """Status and body of GET `path`."""
     if address.startswith("unix://"):
         connection: http.client.HTTPConnection = _UnixConnection(address.removeprefix("unix://"))
     elif address.startswith("tcp://"):
         connection = http.client.HTTPConnection(address.removeprefix("tcp://"), timeout=PING_TIMEOUT_S)
     else:
-        return None
+        return None, b""
     try:
         connection.request("GET", path)
-        return connection.getresponse().status
+        response = connection.getresponse()
+        return response.status, response.read()
     except (OSError, http.client.HTTPException):
-        return None
+        return None, b""
     finally:
         connection.close()
 
@@ -112,8 +120,12 @@ class DockerEngine:
     def answers(self) -> bool:
         return _get(self.address, "/_ping") == 200
 
-    def has_image(self, digest: str) -> bool:
-        return _get(self.address, f"/images/{digest}/json") == 200
+    def has_image(self, digest: str, tags: tuple[str, ...] = ()) -> bool:
+        return all(self._id_of(name) == digest for name in (digest, *tags))
+
+    def _id_of(self, name: str) -> str:
+        status, body = _ask(self.address, f"/images/{name}/json")
+        return str(json.loads(body)["Id"]) if status == 200 else ""
 
     def take(self, digest: str, tags: tuple[str, ...], log: Path) -> None:
         """By an archive: buildah's own way into a daemon broke off with "read/write on closed pipe" (docker 20.10)."""
@@ -152,8 +164,9 @@ class PodmanEngine:
     memory: Path
     name: str = "podman"
 
-    def has_image(self, digest: str) -> bool:
-        return digest.removeprefix("sha256:") in stored_images()
+    def has_image(self, digest: str, tags: tuple[str, ...] = ()) -> bool:
+        names = stored_names().get(digest.removeprefix("sha256:"))
+        return names is not None and {f"{LOCAL}{tag}" for tag in tags} <= names
 
     def take(self, digest: str, tags: tuple[str, ...], log: Path) -> None:
         """Nothing to do: buildah's storage is podman's."""
@@ -243,12 +256,17 @@ def _container_starts(configuration: Path, log: Path) -> bool:
 
 
 def stored_images() -> list[str]:
-    """Ids of the images in buildah's and podman's storage, read from its own list: `podman images` takes 100 ms."""
-    ids: list[str] = []
+    """Ids of the images in buildah's and podman's storage, the newest last."""
+    return list(stored_names())
+
+
+def stored_names() -> dict[str, set[str]]:
+    """Id and full names of each image in that storage, read from its own list: `podman images` takes 100 ms."""
+    found: dict[str, set[str]] = {}
     for listing in sorted(storage_root().glob("*-images/images.json")):
         with contextlib.suppress(OSError, ValueError):
-            ids += [entry["id"] for entry in json.loads(listing.read_bytes())]
-    return ids
+            found |= {entry["id"]: set(entry.get("names") or ()) for entry in json.loads(listing.read_bytes())}
+    return found
 
 
 def storage_root() -> Path:

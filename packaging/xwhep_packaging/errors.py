@@ -15,7 +15,15 @@
     ├── CheckError         21   a check of `doit test` fails
     ├── CommandError       22   a tool failed in a way no stage foresaw
     ├── LockError          23   the lock is missing, out of date or damaged, or a root differs from it
-    └── DeployError        27   a deployed grid does not come up, or its test job fails
+    ├── DeployError        27   a deployed grid does not come up, or its test job fails
+    ├── ValuesError        30   the file of answers cannot be read as such, or there are no answers
+    ├── UnknownKey         31   the file of answers has a key that nobody knows
+    ├── SecretsExposed     32   a file with secrets can be read by others
+    ├── WeakPassword       33   a password that is guessed soon
+    ├── AnswerError        34   an answer has the wrong form
+    ├── DeploymentExists   35   it is there already, with other answers
+    ├── DeploymentError    36   no such deployment, one of several, or a damaged one
+    └── SecretFound        37   something public holds a secret of a deployment
 
 Exit codes start at 10, so that they differ from doit's own 1, 2 and 3. A test says that no two are alike.
 """
@@ -115,3 +123,35 @@ class LockError(PipelineError):
 
 class DeployError(PipelineError):
     exit_code, code = 27, "deploy"
+
+
+class ValuesError(PipelineError):
+    exit_code, code = 30, "values"
+
+
+class UnknownKey(PipelineError):
+    exit_code, code = 31, "unknown-key"
+
+
+class SecretsExposed(PipelineError):
+    exit_code, code = 32, "secrets-exposed"
+
+
+class WeakPassword(PipelineError):
+    exit_code, code = 33, "weak-password"
+
+
+class AnswerError(PipelineError):
+    exit_code, code = 34, "answer"
+
+
+class DeploymentExists(PipelineError):
+    exit_code, code = 35, "deployment-exists"
+
+
+class DeploymentError(PipelineError):
+    exit_code, code = 36, "deployment"
+
+
+class SecretFound(PipelineError):
+    exit_code, code = 37, "secret-found"

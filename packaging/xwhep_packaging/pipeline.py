@@ -3,7 +3,8 @@
                            source:NAME ──> debs:NAME ──> lint:NAME ──────────┐
     packages:chroot ──> base:chroot ──────────┘│                             ├──> the verdict
     packages:rootfs ──> base:rootfs ──> base:image ──> images:ROLE ──> network_test
-                                                                 └──> endurance, when it is asked for
+                                                          │      └──> endurance, when it is asked for
+                        deployments/NAME ──> conf:ROLE ──> bound:ROLE    where a deployment is configured; private
 
 Keys are computed from inputs alone, so what would run is known before anything runs.
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from xwhep_packaging import command, engines
 from xwhep_packaging.artefacts import Commit, Output
+from xwhep_packaging.binding import Binding
 from xwhep_packaging.command import Command
 from xwhep_packaging.definitions import DebianSource, StdebSource, own_packages
 from xwhep_packaging.errors import BakeError, PipelineError, SourceError
@@ -26,7 +28,7 @@ from xwhep_packaging.step import Step
 from xwhep_packaging.store import Draft, Recipe, Store
 from xwhep_packaging.supply import Around, Supply
 
-TOOLS = ("mmdebstrap", "buildah")
+TOOLS = ("mmdebstrap", "buildah", "dpkg")
 CHROOT = "base:chroot"
 
 
@@ -37,6 +39,7 @@ class Pipeline:
         self.settings = settings
         self.store = store
         self.supply = Supply(settings, Around(recipe=self.recipe, find=store.find, additions=self._additions))
+        self.binding = Binding(settings, self)
         self.steps = {step.name: step for step in self._all_steps()}
         self._recipes: dict[str, Recipe] = {}
         self._commits: dict[str, Commit] = {}
@@ -102,7 +105,15 @@ class Pipeline:
             step for name, image in self.settings.images.items() if image.packages for step in self._extra_steps(name)
         ]
         roles = [self._image_step(name) for name in self.settings.images]
-        return [*sources, *roots, *extras, self._base_image_step(), *roles, *self._network_steps()]
+        return [
+            *sources,
+            *roots,
+            *extras,
+            self._base_image_step(),
+            *roles,
+            *self.binding.steps(),
+            *self._network_steps(),
+        ]
 
     def wishes(self) -> list[packages.Wish]:
         """What the lock has to answer."""
@@ -140,6 +151,10 @@ class Pipeline:
                 maker=lambda draft: base.make_base(self.settings, kind, self.supply.full(kind, draft), draft),
             ),
         ]
+
+    def has_image(self, output: Output) -> bool:
+        """Whether the engine still has a baked image under its names."""
+        return self.engine.has_image(output.manifest.facts["digest"], tuple(output.manifest.facts["tags"]))
 
     def _base_image_step(self) -> Step:
         return Step(
@@ -187,7 +202,7 @@ class Pipeline:
 
     def _debs_recipe(self, name: str) -> Recipe:
         overlay = self._overlay(name)
-        upstream = self._keys(f"source:{name}", self._chroot_of(name))
+        upstream = self.keys(f"source:{name}", self._chroot_of(name))
         if overlay:
             upstream |= {"overlay": overlay.content, "overlay epoch": str(overlay.epoch)}
         return build.recipe(name, self.settings.sources[name], self.settings.product.maintainer, upstream)
@@ -275,7 +290,7 @@ class Pipeline:
             name=f"lint:{name}",
             doc=f"check the packages of {name} with lintian",
             needs=(built, CHROOT),
-            recipe=lambda: lint.recipe(name, self._keys(built, CHROOT), build.code()),
+            recipe=lambda: lint.recipe(name, self.keys(built, CHROOT), build.code()),
             maker=lambda draft: lint.make_lint({"debs": self.output(built), "chroot": self.output(CHROOT)}, draft),
         )
 
@@ -288,7 +303,9 @@ class Pipeline:
         def upstream() -> dict[str, str]:
             folder = self._image_folder(name)
             own = {"folder": folder.content if folder else "", "epoch": str(self._image_epoch(name))}
-            return {**own, **self._keys("base:image", *extra, *built)}
+            if name in self.binding.images:
+                own["dated name"] = "the bound image's"
+            return {**own, **self.keys("base:image", *extra, *built)}
 
         def make(draft: Draft) -> None:
             inputs = images.ImageInputs(
@@ -299,6 +316,7 @@ class Pipeline:
                 revision=self.commit(own_sources[0]).shipped_sha,
                 origin=self.commit(own_sources[0]).origin,
                 extra=self.output(extra[0]) if extra else None,
+                bound=name in self.binding.images,
             )
             images.make_image(self.settings, name, inputs, draft)
             image = draft.facts
@@ -310,7 +328,7 @@ class Pipeline:
             needs=("base:image", *extra, *built),
             recipe=lambda: images.recipe(self.settings, name, upstream()),
             maker=make,
-            present=lambda output: self.engine.has_image(output.manifest.facts["digest"]),
+            present=self.has_image,
         )
 
     def _network_steps(self) -> list[Step]:
@@ -338,11 +356,11 @@ class Pipeline:
             name=part.stage,
             doc=doc,
             needs=roles,
-            recipe=lambda: network_test.recipe(self.settings, part, self.engine.name, self._keys(*roles)),
+            recipe=lambda: network_test.recipe(self.settings, part, self.engine.name, self.keys(*roles)),
             maker=make,
         )
 
-    def _keys(self, *names: str) -> dict[str, str]:
+    def keys(self, *names: str) -> dict[str, str]:
         return {name: self.recipe(name).key for name in names}
 
     def _image_folder(self, name: str) -> Commit | None:

@@ -31,6 +31,7 @@ def build_report(pipeline: Pipeline) -> dict[str, Any]:
         "version": pipeline.output(f"debs:{main}").manifest.facts["version"],
         "debs": [row for name in settings.sources for row in _debs(pipeline, f"debs:{name}")],
         "images": [_image(pipeline, f"images:{name}") for name in settings.images],
+        "bound": [_bound(pipeline, name) for name in pipeline.binding.images],
         "drifted": pipeline.drifted("network_test"),
         "verdict": verdict.manifest.facts["verdict"],
         "engine": verdict.manifest.facts["engine"],
@@ -87,6 +88,18 @@ def _image(pipeline: Pipeline, step: str) -> dict[str, Any]:
     return {"name": output.manifest.name, **{name: facts[name] for name in kept}, "drifted": drifted}
 
 
+def _bound(pipeline: Pipeline, name: str) -> dict[str, Any]:
+    """A private image and the private package in it; nothing that is published may name either."""
+    facts = pipeline.output(f"bound:{name}").manifest.facts
+    conf = _debs(pipeline, f"conf:{pipeline.binding.images[name]}")[0]
+    return {
+        **_image(pipeline, f"bound:{name}"),
+        "private": facts["private"],
+        "deployment": facts["deployment"],
+        "conf": conf,
+    }
+
+
 def table(report: dict[str, Any], made: dict[str, float]) -> str:
     """What the person who typed `doit build` wants to know, in one table."""
     debs = [
@@ -95,21 +108,19 @@ def table(report: dict[str, Any], made: dict[str, float]) -> str:
             _size(row["size"]),
             row["sha256"][:DIGEST_SHOWN],
         )
-        for row in report["debs"]
+        for row in [*report["debs"], *(image["conf"] for image in report["bound"])]
     ]
-    images = [
-        (tag.removesuffix(":latest"), _size(image["size"]) if first else "", image["digest"][7:][:DIGEST_SHOWN])
-        for image in report["images"]
-        for first, tag in zip((True, False), image["tags"], strict=True)
-    ]
+    images, bound = _image_rows(report["images"]), _image_rows(report["bound"])
     stages = [
         (name, f"{seconds:.1f} s", "made now" if name in made else "up to date")
         for name, seconds in report["seconds"].items()
     ]
-    width = max(len(row[0]) for row in [*debs, *images, *stages])
+    width = max(len(row[0]) for row in [*debs, *images, *bound, *stages])
     lines: list[str] = []
-    for title, rows in (("packages", debs), ("images", images), ("stages", stages)):
-        lines += ["", title, *(f"  {a:<{width}}  {b:>9}  {c}" for a, b, c in rows)]
+    private = f"private images of the deployment {report['bound'][0]['deployment']}" if bound else ""
+    for title, rows in (("packages", debs), ("images", images), (private, bound), ("stages", stages)):
+        if rows:
+            lines += ["", title, *(f"  {a:<{width}}  {b:>9}  {c}" for a, b, c in rows)]
     what = f"{report['network_test']['tests']} network tests on {report['engine']}"
     if report["endurance"]["verdict"] != "not run":
         what += f"; endurance {report['endurance']['verdict']}: {report['endurance']['tests']}"
@@ -131,6 +142,15 @@ def _drift(reasons: list[str]) -> list[str]:
         "DRIFTED: this build is not made of the locked packages. It cannot be verified or released.",
         *(f"  {reason}" for reason in reasons),
         "  next:  doit lock, review and commit it",
+    ]
+
+
+def _image_rows(images: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """One row for each name of an image; its size stands beside the first."""
+    return [
+        (tag.removesuffix(":latest"), "" if number else _size(image["size"]), image["digest"][7:][:DIGEST_SHOWN])
+        for image in images
+        for number, tag in enumerate(image["tags"])
     ]
 
 

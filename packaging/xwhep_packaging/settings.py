@@ -35,6 +35,8 @@ from xwhep_packaging.errors import SettingsError
 
 MAIN_FILE = "packaging/pipeline.toml"
 MAIN_STORE = "_build"
+DEPLOYMENTS = "deployments"
+VALUES_FILE = "packaging/xwconfigure.values"
 
 # Environment variable -> the setting it overrides.
 OVERRIDES = {
@@ -45,6 +47,7 @@ OVERRIDES = {
     "XWHEP_CACHE": ("cache", "folder"),
     "XWHEP_LOCKED": ("lock", "enforced"),
     "XWHEP_SNAPSHOT": ("lock", "snapshot"),
+    "XWHEP_DEPLOYMENT": ("deployment", "name"),
 }
 
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
@@ -147,6 +150,12 @@ class Deploy(Section, frozen=True, kw_only=True):
     monitoring_namespace: Name = "monitoring"
 
 
+class Deployment(Section, frozen=True, kw_only=True):
+    """Which folder of deployments/ images and packages are bound to. Empty: the only one there, if there is one."""
+
+    name: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9-]{0,39})?\Z")] = ""
+
+
 class Settings(Section, frozen=True, kw_only=True):
     """Everything that is decided by configuration. `root` and `file` say where it was read."""
 
@@ -162,6 +171,7 @@ class Settings(Section, frozen=True, kw_only=True):
     store: Store = Store()
     network_test: NetworkTest = NetworkTest()
     deploy: Deploy = Deploy()
+    deployment: Deployment = Deployment()
     root: str = "."
     file: str = ""
 
@@ -175,6 +185,14 @@ class Settings(Section, frozen=True, kw_only=True):
             return self.root_folder / self.store.folder
         main = Path(self.file).absolute() == self.root_folder / MAIN_FILE
         return self.root_folder / (MAIN_STORE if main else f"{MAIN_STORE}/products/{self.product.name}")
+
+    def dated_name(self, image: str) -> str:
+        """What an image's second name, which ends with its time, begins with."""
+        return self.images[image].dated_name or f"{self.product.name}-{image}"
+
+    @property
+    def deployments_folder(self) -> Path:
+        return self.root_folder / DEPLOYMENTS
 
     @property
     def lock_path(self) -> Path:
@@ -297,6 +315,7 @@ def _known_keys() -> set[str]:
         HealthCheck,
         NetworkTest,
         Deploy,
+        Deployment,
     )
     return {"builder", *(name for section in sections for name in section.__struct_fields__)} - {"root", "file"}
 

@@ -17,7 +17,7 @@ from doit.exceptions import TaskFailed
 from doit.task import Task as DoitTask
 from doit.task import dict_to_task
 
-from xwhep_packaging import benchmark, checks, deployer, report, settings, upkeep
+from xwhep_packaging import benchmark, checks, configure, deployer, report, settings, upkeep
 from xwhep_packaging.errors import PipelineError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.progress import Progress
@@ -54,6 +54,8 @@ STAGE_DOCS = {
     "lint": "check the packages with the suite's lintian",
     "base": "make the root file systems that builds and images stand on",
     "images": "bake the images from the packages",
+    "conf": "make the private packages of the configured deployment",
+    "bound": "bake the private images of the configured deployment",
 }
 
 
@@ -111,6 +113,21 @@ def endurance() -> Iterator[Task]:
     }
 
 
+def configuration() -> Task:
+    """Answers become a deployment; every run asks or reads again, and changes nothing that is as it should be."""
+    name, values, rotate, demo = (str(get_var(word) or "") for word in ("name", "values", "rotate", "insecure_demo"))
+    request = configure.Request(name=name, values=values, rotate=rotate, insecure_demo=demo not in ("", "0", "no"))
+
+    def run() -> None:
+        configure.Configure(settings=pipeline().settings, say=_say).run(request)
+
+    return {
+        "doc": "make a deployment, or renew a secret of one (name= values= rotate= insecure_demo=1)",
+        "actions": [(guarded, [run])],
+        "io": {"capture": False},
+    }
+
+
 def build() -> Task:
     """Everything, then the table."""
 
@@ -119,11 +136,11 @@ def build() -> Task:
         report.save(pipeline(), made)
         sys.stdout.write(report.table(made, pipeline().seconds) + "\n")
 
-    lints = [name for name in pipeline().steps if name.startswith("lint:")]
+    ends = [name for name in pipeline().steps if name.startswith(("lint:", "bound:"))]
     return {
         "doc": "from a git commit to packages, images and a verdict",
         "actions": [(guarded, [show])],
-        "task_dep": [*lints, "network_test"],
+        "task_dep": [*ends, "network_test"],
         "io": {"capture": False},
     }
 

@@ -10,6 +10,7 @@ import pytest
 
 from clones import REPOSITORY, Clone
 from daemon import private_dockerd
+from grids import Grid, configured_grid
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +27,27 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     try:
         clone.doit("build")
         yield clone
+    finally:
+        made = stored_images() - before
+        if made:
+            subprocess.run(["buildah", "rmi", "--force", *made], check=False, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def configured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
+    """A clone with a deployment, its private packages and images made; what this checkout's store has is taken over."""
+    folder = tmp_path_factory.mktemp("grid") / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(folder)], check=True)
+    clone = Clone(folder=folder)
+    for kept in ("base", "base_image", "debs", "source"):
+        source = REPOSITORY / "_build" / kept
+        if source.is_dir():
+            shutil.copytree(source, clone.store / kept)
+    if (REPOSITORY / ".venv").is_dir():
+        (folder / ".venv").symlink_to(REPOSITORY / ".venv")  # made anew where its pins are others
+    before = stored_images()
+    try:
+        yield configured_grid(clone, folder.parent / "answers")
     finally:
         made = stored_images() - before
         if made:

@@ -7,15 +7,13 @@ images/ROLE at the commit + ROLE.deb ──> buildah, one thin layer ──> PRO
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from xwhep_packaging import command, containerfile
+from xwhep_packaging import baking, command, containerfile
 from xwhep_packaging.artefacts import Image, Output, dated, rfc3339, sha256_file
+from xwhep_packaging.baking import Bake, baked
 from xwhep_packaging.command import Command
 from xwhep_packaging.errors import BakeError
 from xwhep_packaging.settings import Settings
@@ -23,46 +21,6 @@ from xwhep_packaging.store import Draft, Recipe, remove_tree
 
 STAGE = "images"
 BASE_STAGE = "base_image"
-# No history: it names tags and build arguments, so two ways to one image would differ.
-# Docker's format: OCI's has no health check.
-BUILDAH_OPTIONS = (
-    "--isolation=chroot",
-    "--layers=false",
-    "--format=docker",
-    "--omit-history",
-    "--identity-label=false",
-    "--pull=never",
-)
-# What docker's format keeps of the container that an image was made in.
-RUN_RESIDUE = frozenset({"container", "container_config", "docker_version", "history"})
-CONFIG_RESIDUE = frozenset({"Hostname", "Image"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bake:
-    """One call of buildah: context folder, Containerfile, time and build arguments; `tags` are given afterwards."""
-
-    context: Path
-    file: Path
-    tags: tuple[str, ...]
-    epoch: int
-    arguments: dict[str, str]
-    id_file: Path
-
-    def command(self) -> list[str]:
-        arguments = [
-            part for name, value in sorted(self.arguments.items()) for part in ("--build-arg", f"{name}={value}")
-        ]
-        time = [f"--timestamp={self.epoch}", f"--iidfile={self.id_file}"]
-        return [
-            "buildah",
-            "build",
-            *BUILDAH_OPTIONS,
-            *time,
-            *arguments,
-            f"--file={self.file}",
-            str(self.context),
-        ]
 
 
 def base_tag(settings: Settings, key: str) -> str:
@@ -95,7 +53,7 @@ def recipe(settings: Settings, name: str, upstream: dict[str, str]) -> Recipe:
 
 
 def _code() -> str:
-    return sha256_file(Path(__file__))
+    return sha256_file(Path(__file__)) + sha256_file(Path(baking.__file__))
 
 
 def make_base_image(settings: Settings, rootfs: Output, draft: Draft) -> None:
@@ -110,7 +68,7 @@ def make_base_image(settings: Settings, rootfs: Output, draft: Draft) -> None:
         arguments={},
         id_file=draft.folder / "id",
     )
-    draft.facts.update(_baked(bake, "base", draft))
+    draft.facts.update(baked(bake, "base", draft))
 
 
 def make_image(settings: Settings, name: str, inputs: ImageInputs, draft: Draft) -> None:
@@ -139,19 +97,19 @@ def make_image(settings: Settings, name: str, inputs: ImageInputs, draft: Draft)
     bake = Bake(
         context=context,
         file=context / "Containerfile",
-        tags=_tags(settings, name, version, inputs.epoch),
+        tags=_tags(settings, name, version, inputs),
         epoch=inputs.epoch,
         arguments=_arguments(inputs, version),
         id_file=draft.folder / "id",
     )
-    draft.facts.update({**_baked(bake, name, draft), "version": version, "epoch": inputs.epoch})
+    draft.facts.update({**baked(bake, name, draft), "version": version, "epoch": inputs.epoch})
     remove_tree(context)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageInputs:
     """`context` is a tar of the image's folder, if it has one; `epoch` the latest time of all inputs (UTC seconds);
-    `extra` holds its Debian packages that the base lacks."""
+    `extra` holds its Debian packages that the base lacks, `bound` tells that a bound image stands on this one."""
 
     context: Path | None
     debs: dict[str, Output]
@@ -160,6 +118,7 @@ class ImageInputs:
     revision: str
     origin: str
     extra: Output | None = None
+    bound: bool = False
 
 
 def image_of(output: Output) -> Image:
@@ -174,9 +133,10 @@ def image_of(output: Output) -> Image:
     )
 
 
-def _tags(settings: Settings, name: str, version: str, epoch: int) -> tuple[str, ...]:
-    dated_name = settings.images[name].dated_name or f"{settings.product.name}-{name}"
-    return (f"{settings.product.name}-{name}:{version_tag(version)}", f"{dated_name}_{dated(epoch)}:latest")
+def _tags(settings: Settings, name: str, version: str, inputs: ImageInputs) -> tuple[str, ...]:
+    """By version and by time; the second name belongs to the bound image where there is one (decision 12)."""
+    by_version = f"{settings.product.name}-{name}:{version_tag(version)}"
+    return (by_version,) if inputs.bound else (by_version, f"{settings.dated_name(name)}_{dated(inputs.epoch)}:latest")
 
 
 def _arguments(inputs: ImageInputs, version: str) -> dict[str, str]:
@@ -198,57 +158,3 @@ def _deb_of(output: Output, package: str, image: str) -> Path:
         f"image {image!r} wants the package {package!r}, which source {output.manifest.name!r} does not build",
         next_step=f"correct `debs` of [images.{image}], or debian/control",
     )
-
-
-def canonical_config(config: dict[str, Any]) -> bytes:
-    """An image configuration with nothing of the run that made it: docker's format records the build container's id and
-    host name, at random. Keys are sorted, so that equal images have equal digests."""
-    kept = {name: value for name, value in config.items() if name not in RUN_RESIDUE}
-    kept["config"] = {name: value for name, value in config["config"].items() if name not in CONFIG_RESIDUE}
-    return json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _baked(bake: Bake, name: str, draft: Draft) -> dict[str, Any]:
-    argv = bake.command()
-    what = f"cannot bake image {name!r}"
-    command.run(Command(argv=argv, error=BakeError, log=draft.log, what=what, next_step="read the log"))
-    made = bake.id_file.read_text().strip()
-    bake.id_file.unlink()
-    inspected = json.loads(_buildah("inspect", "--type=image", made))
-    manifest = json.loads(inspected["Manifest"])
-    config = canonical_config(json.loads(inspected["Config"]))
-    digest = _stored(manifest, config, draft)
-    for tag in bake.tags:
-        _buildah("tag", digest, tag)
-    if made != digest:
-        _buildah("rmi", made)
-    (draft.folder / "config.json").write_bytes(config)
-    sizes = [layer["size"] for layer in manifest["layers"]]
-    return {
-        "digest": digest,
-        "tags": list(bake.tags),
-        "layers": json.loads(config)["rootfs"]["diff_ids"],
-        "layer_sizes": sizes,
-        "size": sum(sizes),
-    }
-
-
-def _stored(manifest: dict[str, Any], config: bytes, draft: Draft) -> str:
-    """Put `config` over layers that the storage has already; the image's id is the config's digest.
-
-    Only the configuration is copied: buildah asks the storage for each layer first (0.03 s, measured).
-    """
-    sha256 = hashlib.sha256(config).hexdigest()
-    manifest["config"] |= {"size": len(config), "digest": f"sha256:{sha256}"}
-    folder = draft.folder / "directory"
-    folder.mkdir()
-    (folder / "version").write_text("Directory Transport Version: 1.1\n")
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    (folder / sha256).write_bytes(config)
-    _buildah("pull", "--quiet", f"dir:{folder}")
-    remove_tree(folder)
-    return f"sha256:{sha256}"
-
-
-def _buildah(*words: str) -> str:
-    return command.run(Command(argv=["buildah", *words], error=BakeError)).stdout

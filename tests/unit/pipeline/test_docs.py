@@ -152,7 +152,10 @@ def expected() -> dict[str, dict[str, str]]:
         "[images.NAME]": definitions.Image,
         "[images.NAME.health]": definitions.HealthCheck,
         "[network_test]": settings.NetworkTest,
+        "[lock]": settings.Lock,
+        "[cache]": settings.Cache,
         "[deploy]": settings.Deploy,
+        "[deployment]": settings.Deployment,
     }
     tables = {heading: defaults(section) for heading, section in names.items()}
     common = tables["[sources.NAME]"]

@@ -27,9 +27,12 @@ class FakeDaemon(http.server.BaseHTTPRequestHandler):
     """Answers what the pipeline asks a docker daemon: a ping, and whether it has an image."""
 
     def do_GET(self) -> None:
-        self.send_response(200 if self.path in ("/_ping", f"/images/{KNOWN}/json") else 404)
-        self.send_header("Content-Length", "0")
+        body = json.dumps({"Id": KNOWN}).encode()
+        known = ("/_ping", f"/images/{KNOWN}/json", "/images/grid-server:1/json")
+        self.send_response(200 if self.path in known else 404)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body)
 
     def address_string(self) -> str:
         return "a unix socket has no address"
@@ -104,6 +107,8 @@ def test_socket_that_nobody_serves(tmp_path: Path) -> None:
 def test_docker_is_asked_for_an_image(daemon: str) -> None:
     engine = DockerEngine(address=daemon)
     assert engine.has_image(KNOWN)
+    assert engine.has_image(KNOWN, ("grid-server:1",))
+    assert not engine.has_image(KNOWN, ("grid-server:1", "grid-server:2"))
     assert not engine.has_image("sha256:" + "b" * 64)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from xwhep_packaging import command
+from xwhep_packaging import baking, command
 from xwhep_packaging.artefacts import FileRecord, Manifest, Output, dated, rfc3339
 from xwhep_packaging.command import Command, Result
 from xwhep_packaging.errors import BakeError
@@ -80,7 +80,7 @@ def test_base_key_follows_root_and_tool() -> None:
 
 
 def test_bake_command() -> None:
-    bake = images.Bake(
+    bake = baking.Bake(
         context=Path("/c"),
         file=Path("/c/Containerfile"),
         tags=("a:1", "b:2"),
@@ -105,14 +105,14 @@ def test_configuration_has_no_trace_of_the_run() -> None:
     """Two runs differ in the container's name and the order of keys; their configurations do not."""
     one = {"os": "linux", "container": "1f", "config": {"Hostname": "1f", "Image": "x", "Cmd": ["a"]}, "history": [1]}
     two = {"config": {"Cmd": ["a"], "Hostname": "2e"}, "container": "2e", "os": "linux", "container_config": {}}
-    assert images.canonical_config(one) == images.canonical_config(two)
-    assert json.loads(images.canonical_config(one)) == {"os": "linux", "config": {"Cmd": ["a"]}}
+    assert baking.canonical_config(one) == baking.canonical_config(two)
+    assert json.loads(baking.canonical_config(one)) == {"os": "linux", "config": {"Cmd": ["a"]}}
 
 
 @pytest.mark.parametrize("change", [{"os": "other"}, {"config": {"Cmd": ["b"]}}, {"created": "now"}])
 def test_configuration_keeps_what_matters(change: dict[str, object]) -> None:
     config = {"os": "linux", "config": {"Cmd": ["a"]}}
-    assert images.canonical_config({**config, **change}) != images.canonical_config(config)
+    assert baking.canonical_config({**config, **change}) != baking.canonical_config(config)
 
 
 # Failures

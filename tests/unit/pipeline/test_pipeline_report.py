@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from deployments import put
 from repositories import Repository
 from xwhep_packaging import report
 from xwhep_packaging.artefacts import Output, sha256_tree
@@ -18,6 +19,7 @@ from xwhep_packaging.settings import Settings
 from xwhep_packaging.store import Draft, Recipe, Store
 
 DIGEST = "sha256:" + "ab" * 32
+PRIVATE_DIGEST = "sha256:" + "cd" * 32
 VERSION = "11.0.0~git20231114.2213+abcdef0"
 
 
@@ -34,29 +36,29 @@ def facts_of(name: str) -> dict[str, Any]:
     layers = {"layers": ["sha256:1", "sha256:2"], "layer_sizes": [9_600_000, 100_000], "version": VERSION, "epoch": 5}
     verdict = {"verdict": "passed", "engine": "podman", "tests": 7, "timings": {"ready_s": 0.5}}
     tested = {"network_test": verdict, "endurance": verdict}
-    return {"debs": {"version": VERSION}, "images": {**image, **layers}, **tested}.get(name, {})
+    stages = {"packages": {"drifted": ""}, "debs": {"version": VERSION}, "bound": {**image, **layers}, **tested}
+    return {**stages, "images": {**image, **layers}}.get(name, {})
+
+
+PACKAGES = {"debs": f"grid-server_{VERSION}_all.deb", "conf": "xwhep-server-conf_20261128.002900.1_all.deb"}
+
+
+def publish(pipeline: Pipeline, more: dict[str, dict[str, Any]] | None = None) -> Pipeline:
+    """Every step as if it had been made; `more` are facts of some stages."""
+    for name in pipeline.steps:
+        stage = name.partition(":")[0]
+
+        def make(draft: Draft, stage: str = stage) -> None:
+            draft.facts.update({**facts_of(stage), **(more or {}).get(stage, {})})
+            if stage in PACKAGES:
+                (draft.folder / PACKAGES[stage]).write_bytes(b"x" * 12_345)
+
+        pipeline.store.make(pipeline.recipe(name), make)
+    return pipeline
 
 
 @pytest.fixture
-def publish(store: Store) -> Callable[[Pipeline], Pipeline]:
-    """Publishes every step that a pipeline has and the store has not."""
-
-    def make_all(pipeline: Pipeline) -> Pipeline:
-        for name in pipeline.steps:
-
-            def make(draft: Draft, name: str = name) -> None:
-                draft.facts.update(facts_of(name.partition(":")[0]))
-                if name.startswith("debs:"):
-                    (draft.folder / f"grid-server_{VERSION}_all.deb").write_bytes(b"x" * 12_345)
-
-            store.make(pipeline.recipe(name), make)
-        return pipeline
-
-    return make_all
-
-
-@pytest.fixture
-def published(settings: Settings, store: Store, publish: Callable[[Pipeline], Pipeline]) -> Pipeline:
+def published(settings: Settings, store: Store) -> Pipeline:
     return publish(Published(settings, store))
 
 
@@ -74,9 +76,7 @@ def test_report(published: Pipeline, repository: Repository) -> None:
     assert json.loads(json.dumps(made)) == made
 
 
-def test_endurance_joins_the_report_when_it_ran_on_these_images(
-    load: Callable[..., Settings], store: Store, publish: Callable[[Pipeline], Pipeline]
-) -> None:
+def test_endurance_joins_the_report_when_it_ran_on_these_images(load: Callable[..., Settings], store: Store) -> None:
     settings = load(more='\n[network_test]\nendurance = "slow"\n')
     pipeline = Published(settings, store)
     steps = dict(pipeline.steps)
@@ -90,6 +90,33 @@ def test_endurance_joins_the_report_when_it_ran_on_these_images(
     assert (made["endurance"]["verdict"], made["endurance"]["tests"]) == ("passed", 7)
     assert Path(made["endurance"]["folder"]).is_dir()
     assert report.table(made, {}).splitlines()[-1].endswith("7 network tests on podman; endurance passed: 7")
+
+
+def test_private_images_stand_apart(load: Callable[..., Settings], store: Store) -> None:
+    """They are named under "bound" and in a part of the table of their own, never among the images that are public."""
+    loaded = load(('["grid-server"]', '["xwhep-server"]'))
+    put(loaded.deployments_folder)
+    private = {"digest": PRIVATE_DIGEST, "tags": ["gridserverimg_2026-11-28-00-29-00:latest"], "private": True}
+    pipeline = publish(Published(loaded, store), {"bound": {**private, "deployment": "lab"}})
+    made = report.build_report(pipeline)
+    (row,) = made["bound"]
+    assert (row["digest"], row["private"], row["deployment"]) == (PRIVATE_DIGEST, True, "lab")
+    assert row["conf"]["package"] == "xwhep-server-conf"
+    assert PRIVATE_DIGEST not in json.dumps([made["images"], made["debs"]])
+    assert "conf" not in json.dumps(made["debs"])
+    table = report.table(made, {})
+    assert "private images of the deployment lab" in table
+    assert "gridserverimg_2026-11-28-00-29-00 " in table.partition("private images")[2]
+
+
+def test_drift_is_said_loudly_and_on_every_artefact(settings: Settings, store: Store) -> None:
+    reason = "the archive no longer has tini 1"
+    made = report.build_report(publish(Published(settings, store), {"packages": {"drifted": reason}}))
+    assert made["drifted"] == [reason]
+    assert all(row["drifted"] for row in [*made["debs"], *made["images"]])
+    lines = report.table(made, {}).splitlines()
+    assert lines[-3].startswith("DRIFTED")
+    assert lines[-2:] == [f"  {reason}", "  next:  doit lock, review and commit it"]
 
 
 def test_report_of_a_dirty_tree(published: Pipeline, repository: Repository) -> None:
@@ -139,7 +166,8 @@ def test_saved_only_when_something_changed(published: Pipeline) -> None:
 def test_steps_name_what_they_need(settings: Settings, store: Store) -> None:
     steps = Pipeline(settings, store).steps
     assert steps["debs:grid"].needs == ("source:grid", "base:chroot-grid")
-    assert steps["base:chroot-grid"].needs == ("base:chroot",)
+    assert steps["base:chroot-grid"].needs == ("base:chroot", "packages:chroot-grid")
+    assert steps["packages:chroot-grid"].needs == ("packages:chroot",)
     assert steps["images:server"].needs == ("base:image", "debs:grid")
     assert steps["network_test"].needs == ("images:server",)
     assert "endurance" not in steps
@@ -173,10 +201,11 @@ def test_needs_are_made_first(settings: Settings, store: Store) -> None:
         object.__setattr__(step, "maker", making(name))
         object.__setattr__(step, "present", lambda output: True)
     pipeline.make("debs:grid")
-    assert made == ["source:grid", "base:chroot", "base:chroot-grid", "debs:grid"]
+    chroots = ["packages:chroot", "base:chroot", "packages:chroot-grid", "base:chroot-grid"]
+    assert made == ["source:grid", *chroots, "debs:grid"]
     pipeline.make("lint:grid")
-    assert made[4:] == ["lint:grid"]
-    assert set(pipeline.seconds) == {"source:grid", "base:chroot", "base:chroot-grid", "debs:grid", "lint:grid"}
+    assert made[6:] == ["lint:grid"]
+    assert set(pipeline.seconds) == set(made)
 
 
 def test_image_is_as_old_as_its_newest_input(settings: Settings, store: Store, repository: Repository) -> None:

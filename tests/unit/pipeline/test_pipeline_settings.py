@@ -151,6 +151,9 @@ def test_folder_that_no_disk_can_hold(load: Load, folder: str) -> None:
         pytest.param("XWHEP_STORE", "elsewhere", lambda s: s.store.folder, id="store"),
         pytest.param("XWHEP_MIRROR", "copy:/mirror/debian", lambda s: s.suite.mirror, id="mirror"),
         pytest.param("XWHEP_SECURITY_MIRROR", "copy:/sec", lambda s: s.suite.security_mirror, id="security mirror"),
+        pytest.param("XWHEP_DEPLOYMENT", "lab", lambda s: s.deployment.name, id="deployment"),
+        pytest.param("XWHEP_CACHE", "/big/cache", lambda s: s.cache.folder, id="cache"),
+        pytest.param("XWHEP_SNAPSHOT", "copy:/old", lambda s: s.lock.snapshot, id="snapshot"),
     ],
 )
 def test_environment_overrides_the_file(load: Load, variable: str, value: str, read: Any) -> None:
@@ -161,7 +164,15 @@ def test_environment_overrides_the_file(load: Load, variable: str, value: str, r
 
 def test_every_override_is_tested() -> None:
     """The list above and the code's list are one."""
-    assert set(settings_module.OVERRIDES) == {"XWHEP_ENGINE", "XWHEP_STORE", "XWHEP_MIRROR", "XWHEP_SECURITY_MIRROR"}
+    marks = test_environment_overrides_the_file.pytestmark
+    tested = {row.values[0] for mark in marks for row in mark.args[1]} | settings_module.SWITCHES
+    assert set(settings_module.OVERRIDES) == tested
+
+
+@pytest.mark.parametrize(("value", "expected"), [("1", True), ("yes", True), ("0", False), ("no", False)])
+def test_a_switch_is_true_or_false(load: Load, value: str, expected: bool) -> None:
+    more = f"[lock]\nenforced = {str(not expected).lower()}\n"
+    assert load(more=more, environ={"XWHEP_LOCKED": value}).lock.enforced is expected
 
 
 def test_empty_variable_overrides_nothing(load: Load) -> None:

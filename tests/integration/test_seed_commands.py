@@ -1,0 +1,182 @@
+"""The administrator's old commands, typed into a shell as they stand, on the images of a deployment.
+
+    docker run xwserverimg_TIME
+    docker inspect CONTAINER                                        -> the network's id
+    docker run --network=ID xwworkerimg_TIME
+    docker run -ti --network=ID xwclientimg_TIME /bin/bash          -> a job goes through
+
+With docker, and with podman under docker's name, as Debian's package podman-docker has it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import secrets
+import select
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from deployments import PASSWORD
+from grids import Grid
+from xwhep_packaging.engines import PodmanEngine
+
+READY_S = 60.0
+JOB_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shell:
+    """A person's shell: what they type goes to `sh -c`; `environment` decides which engine answers to `docker`."""
+
+    environment: dict[str, str]
+    images: dict[str, str] = field(default_factory=dict)
+    volume: str = field(default_factory=lambda: f"xwhep-test-{secrets.token_hex(4)}")
+
+    def typed(self, line: str) -> str:
+        done = subprocess.run(["sh", "-c", line], env=self.environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def containers(self, image: str) -> list[str]:
+        """Ids of the containers of an image. Not by a filter: podman's "ancestor" knows no short names."""
+        rows = [line.split() for line in self.typed("docker ps --all --format '{{.ID}} {{.Image}}'").splitlines()]
+        return [row[0] for row in rows if image in row[1]]
+
+    @contextmanager
+    def left_running(self, line: str, until: str) -> Iterator[str]:
+        """A command that stays in the foreground of its own window; gives what it printed up to `until`."""
+        with Window(["sh", "-c", line], self.environment) as window:
+            yield window.wait_for(until, READY_S)
+
+
+class Window:
+    """A terminal window with one command in it."""
+
+    def __init__(self, argv: list[str], environment: dict[str, str]) -> None:
+        self.argv, self.environment = argv, environment
+        self.seen = ""
+
+    def __enter__(self) -> Window:
+        self.master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            ["setsid", "--ctty", *self.argv], stdin=slave, stdout=slave, stderr=slave, env=self.environment
+        )
+        os.close(slave)
+        return self
+
+    def __exit__(self, *words: object) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.master)
+
+    def type(self, line: str) -> None:
+        os.write(self.master, f"{line}\n".encode())
+
+    def wait_for(self, wanted: str, seconds: float) -> str:
+        """All that was printed since the last wait, up to what the pattern matches."""
+        deadline = time.monotonic() + seconds
+        while not (match := re.search(wanted, self.seen)):
+            left = deadline - time.monotonic()
+            assert left > 0, f"{wanted!r} did not come in {seconds} s:\n{self.seen}"
+            if select.select([self.master], [], [], min(left, 1.0))[0]:
+                try:
+                    self.seen += os.read(self.master, 65536).decode(errors="replace")
+                except OSError:
+                    pytest.fail(f"it ended without {wanted!r}:\n{self.seen}")
+        found, self.seen = self.seen[: match.end()], self.seen[match.end() :]
+        return found
+
+
+@pytest.fixture(params=["podman", "docker"])
+def shell(request: pytest.FixtureRequest, configured: Grid, tmp_path: Path) -> Iterator[Shell]:
+    binaries = tmp_path / "bin"
+    binaries.mkdir()
+    environment = {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}"}
+    if request.param == "podman":
+        (binaries / "docker").symlink_to(shutil.which("podman") or "podman")
+        memory = configured.clone.store / "engine"
+        memory.mkdir(exist_ok=True)
+        environment["CONTAINERS_CONF"] = str(PodmanEngine(memory=memory).configuration(tmp_path / "log"))
+    else:
+        environment["DOCKER_HOST"] = request.getfixturevalue("docker_daemon")
+        configured.clone.doit("bound", DOCKER_HOST=environment["DOCKER_HOST"])
+    made = Shell(
+        environment=environment, images={role: configured.image(role) for role in ("server", "worker", "client")}
+    )
+    try:
+        yield made
+    finally:
+        for image in set(made.images.values()):
+            found = made.containers(image)
+            if found:
+                made.typed(f"docker rm --force --volumes {' '.join(found)}")
+        made.typed(f"docker volume rm --force {made.volume}")
+
+
+def test_three_commands_and_a_job(shell: Shell) -> None:
+    server, worker, client = (shell.images[role] for role in ("server", "worker", "client"))
+    with shell.left_running(f"docker run {server}", until="ready"):
+        (container,) = shell.containers(server)
+        (inspected,) = json.loads(shell.typed(f"docker inspect {container}"))
+        ((_, network),) = inspected["NetworkSettings"]["Networks"].items()
+        with shell.left_running(
+            f"docker run --network={network['NetworkID']} {worker}", until=r"serves https://grid\.invalid"
+        ):
+            job_in_a_client(shell, f"docker run -ti --network={network['NetworkID']} {client} /bin/bash")
+
+
+@pytest.mark.parametrize("shell", ["podman"], indirect=True)
+def test_every_secret_renewed_under_a_running_worker(shell: Shell, configured: Grid) -> None:
+    """The server alone gets a new image. A worker that ran all the time goes on, a client of before still connects."""
+    old, clone = dict(shell.images), configured.clone
+    run = f"docker run --volume={shell.volume}:/var/lib/xwhep-server:U"
+    with (
+        shell.left_running(f"{run} {old['server']}", until="ready"),
+        shell.left_running(f"docker run {old['worker']}", until=r"serves https://grid\.invalid"),
+    ):
+        for what in ("authority", "server-key", "join-token", "admin"):
+            clone.doit("configure", f"values={clone.folder.parent / 'answers'}", f"rotate={what}")
+        clone.doit("bound:server")
+        shell.images["renewed"] = configured.image("server")
+        assert shell.images["renewed"] != old["server"]
+        shell.typed(f"docker stop {shell.containers(old['server'])[0]}")
+        with shell.left_running(f"{run} {shell.images['renewed']}", until="ready"):
+            password = configured.deployment.admin.password
+            assert password != PASSWORD
+            job_in_a_client(shell, f"docker run -ti {old['client']} /bin/bash", password)
+
+
+def job_in_a_client(shell: Shell, line: str, password: str = PASSWORD) -> None:
+    """What a user does at the prompt: log in, look at the workers, register a program, run it."""
+    with Window(["sh", "-c", line], shell.environment) as window:
+        window.wait_for(r"\$ ", READY_S)
+        window.type("xw login --user admin")
+        window.wait_for("Password of admin", READY_S)
+        window.type(password)
+        window.wait_for(r"logged in to https://grid\.invalid:4321 as admin \(admin\)", READY_S)
+        window.type("xw worker list && echo lis''ted")
+        window.wait_for(r"listed", READY_S)
+        window.type(
+            "printf '#!/bin/sh\\necho \"hello $1\"\\n' > hello.sh && xw app register hello hello.sh && echo kno''wn"
+        )
+        window.wait_for("known", READY_S)
+        window.type("xw job submit hello --wait -- world && echo en''ded")
+        seen = window.wait_for("ended", JOB_S)
+        assert "hello world" in seen
+        assert password not in seen
+        window.type("exit")
+        assert window.process.wait(20) == 0
