@@ -34,12 +34,13 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
         level = "" if record.levelno == logging.INFO else f" {record.levelname.lower()}:"
-        head = f"{stamp}{level} {_one_line(record.getMessage())}"
-        lines = (
-            head + "".join(f" {name}={_one_line(str(value))}" for name, value in fields.items())
-            for fields in _rows(record)
-        )
-        return "\n".join(lines) + (f"\n{self.formatException(record.exc_info)}" if record.exc_info else "")
+        head = f"{stamp}{level} {record.getMessage()}"
+        lines = "\n".join(_one_line(_text(head, fields)) for fields in _rows(record))
+        return lines + (f"\n{self.formatException(record.exc_info)}" if record.exc_info else "")
+
+
+def _text(head: str, fields: Mapping[str, Any]) -> str:
+    return " ".join([head, *[f"{name}={value}" for name, value in fields.items()]])
 
 
 class JsonFormatter(logging.Formatter):
