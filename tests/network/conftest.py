@@ -17,12 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import urlsplit
 
 import docker
 import pytest
 from containers import SHELL, Answer, Box, Lab, Wanted, is_dead, remove_leftovers, together
-from grid import Caller, Grid, Line
+from grid import Grid, Line
 
 # The main job first, on an idle machine: its timings are figures. What kills servers comes last.
 ORDER = (
@@ -116,19 +115,6 @@ def client(partners: list[Box], server: Box) -> Box:
     line = joined(server.call("xwhep-server", "join-line", "client"))
     partners[1].shell('printf "%s\\n" "$LINE" | xw login', LINE=line)
     return partners[1]
-
-
-@pytest.fixture(scope="session")
-def caller(client: Box) -> Iterator[Caller]:
-    """The same user without `xw`: the server's answers themselves."""
-    session = json.loads(client.shell("cat ~/.config/xwhep/client.json").text)
-    line = Line(client)
-    address = urlsplit(session["address"])
-    line.say({"host": address.hostname, "port": address.port, "authority": session["authority"]})
-    try:
-        yield Caller(line=line, token=session["token"])
-    finally:
-        line.close()
 
 
 def joined(answer: Answer) -> str:

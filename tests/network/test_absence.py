@@ -32,12 +32,15 @@ def test_jobs_outlive_the_server(lab: Any, fleet: Any, signal: str) -> None:
 
 def test_a_worker_whose_network_was_cut_comes_back(lab: Any, fleet: Any) -> None:
     """Meanwhile its job runs elsewhere; what it holds itself is stale, and it stops that when it hears so."""
+    for name in fleet.workers:
+        fleet.admin.completed(fleet.admin.submit("say", "0", needs={"worker": name}))
     job = fleet.admin.running(fleet.admin.submit("held", "cut"))
     alone, other = fleet.pair(job)
     alone.job_is("seen", "cut")
     fleet.network.disconnect(alone.box.raw)
-    job = fleet.admin.running(job, attempt=2)
-    assert job["worker"] == other.name
+    # The server may lend it once more to the worker that is cut off, whose request for work still seems to stand.
+    job = fleet.admin.when(job, lambda now: now["state"] == "running" and now["worker"] == other.name)
+    attempt = job["attempt"]
     alone.job_is("seen", "cut")
     fleet.network.connect(alone.box.raw)
     with lab.timed("healed_s"):
@@ -46,4 +49,4 @@ def test_a_worker_whose_network_was_cut_comes_back(lab: Any, fleet: Any) -> None
     assert useful["worker"] == alone.name
     other.job_is("release", "cut")
     job = fleet.admin.completed(job)
-    assert (job["attempt"], job["worker"]) == (2, other.name)
+    assert (job["attempt"], job["worker"]) == (attempt, other.name)

@@ -121,15 +121,14 @@ def test_client_starts_quickly(lab: Any, client: Any) -> None:
     assert lab.timings["cli_start_s"] < CLI_START_LIMIT_S
 
 
-def test_fifty_jobs_each_give_their_own_result(lab: Any, caller: Any, app: str) -> None:
-    """In one request; timed from there to the last job's end."""
-    caller.add_app("number", '#!/bin/sh\necho "number $1"\n')
-    jobs = [{"app": "number", "args": [str(number)]} for number in range(JOBS)]
+def test_fifty_jobs_each_give_their_own_result(lab: Any, client: Any, app: str) -> None:
+    """One `xw` submits them and waits for all; another brings every result."""
+    client.shell(f"(echo n; seq {JOBS}) > numbers.csv; xw app register number echo.sh")
     with lab.timed("jobs50_s"):
-        ids = caller.post("/v1/jobs/bulk", jobs=jobs)["ids"]
-        ended = [caller.completed({"id": job_id}) for job_id in ids]
-    blobs = [f"/v1/blobs/{job['result']['stdout']['sha256']}" for job in ended]
-    assert caller.get_all(blobs) == [f"number {number}\n" for number in range(JOBS)]
+        client.call("xw", "job", "sweep", "number", "--csv", "numbers.csv", "--group", "fifty", "--wait", "--", "{n}")
+    client.call("xw", "job", "results", "--group", "fifty", "--output", "many")
+    results = client.shell("cat many/*/stdout").text
+    assert sorted(results.splitlines()) == sorted(f"number {n}" for n in range(1, JOBS + 1))
 
 
 def test_no_secret_in_logs_or_command_lines(server: Any, worker: Any, client: Any) -> None:

@@ -44,5 +44,8 @@ def test_neither_reads_nor_stops_what_is_the_others(client: Any, worker: Any, do
         assert client.call("xw", *words, environment=dora, check=False).exit_code == NOT_FOUND, words
     for kind in ("job", "data"):
         assert json.loads(client.call("xw", kind, "list", "--format", "json", environment=dora).text) == []
+    for mode, status in (("704", 0), ("700", NOT_FOUND)):
+        client.call("xw", "chmod", mode, "job", job)
+        assert client.call("xw", "job", "show", job, environment=dora, check=False).exit_code == status, mode
     assert client.call("xw", "job", "submit", "hello", "--wait", "--", "dora", environment=dora).text == "hello dora\n"
     assert "completed" in client.call("xw", "job", "show", job).text
