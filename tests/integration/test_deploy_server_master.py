@@ -99,6 +99,7 @@ def buildah(debian: Path, folder: Path) -> Iterator[Call]:
 def test_packages_and_server_from_a_url(built: Any, debian: Path, git_url: str, tmp_path: Path, engine: Any) -> None:
     wanted = {Path(row["path"]).name: row["sha256"] for row in built.latest()["debs"]}
     arguments = [f"--build-arg=DEBIAN={DEBIAN}", f"--build-arg=GIT_URL={git_url}", "--network=host"]
+    arguments.append(f"--file={CONTEXT / 'Containerfile'}")
     with engine(debian, tmp_path / "engine") as call:
         call("build", *arguments, "--target=debs", f"--tag={MADE['debs']}", str(CONTEXT))
         container = call("create", MADE["debs"], "/none").splitlines()[-1]

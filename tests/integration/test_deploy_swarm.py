@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ import pytest
 from swarm import Node, three_nodes
 
 JOBS = 12
-LIMIT_S = 90.0
+LIMIT_S = 120.0
 SETTINGS = """[deploy]
 name = "lab"
 workers = 4
@@ -24,13 +23,13 @@ worker_memory_mb = 256
 """
 SUBMIT = f"""
 xw login >/dev/null
-printf '#!/bin/sh\\nsleep 2; echo "job $1"\\n' >job.sh
+printf '#!/bin/sh\\nsleep 8; echo "job $1"\\n' >job.sh
 xw app register nap ./job.sh >/dev/null
 for n in $(seq {JOBS}); do xw job submit nap -- "$n"; done
 """
 RESULTS = """
 for job in $(cat jobs); do
-    xw job wait "$job" --timeout 80 >/dev/null
+    xw job wait "$job" --timeout 120 >/dev/null
     xw job results "$job" -o "$job" >/dev/null
 done
 cat */stdout
@@ -114,9 +113,7 @@ def test_a_node_dies_and_every_job_ends(built: Any, nodes: list[Node]) -> None:
     jobs = client(manager, image, SUBMIT, text=line).split()
     assert len(jobs) == JOBS
     victim = next(node for node in (second, third) if healthy(node, "lab_worker"))
-    running = "xw job list --state running --format json"
-    names = {name for each in healthy(victim, "lab_worker") for name in [victim.docker("exec", each, "hostname")]}
-    eventually(lambda: {row["worker"] for row in json.loads(client(manager, image, running))} & names)
+    eventually(lambda: any("sleep 8" in victim.docker("top", each) for each in healthy(victim, "lab_worker")))
     victim.unplug()
     results = client(manager, image, f"cat >jobs; {RESULTS}", text="\n".join(jobs))
     assert sorted(results.splitlines()) == sorted(f"job {number}" for number in range(1, JOBS + 1))
