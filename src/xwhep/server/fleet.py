@@ -23,7 +23,7 @@ class _Presence:
     seen_at: float
     service: Service = PUBLIC
     unsaved: bool = True
-    parked: int = 0  # requests of it that wait for a job: their open connection says that it lives
+    parked: int = 0  # requests of it that wait for a job
 
 
 class Fleet:
@@ -71,6 +71,11 @@ class Fleet:
             if self._lives(at)
         ]
 
+    def hears(self, worker_id: str) -> bool:
+        """Whether the worker lives. That its request for work is open says little: a cut line looks the same."""
+        presence = self._present.get(worker_id)
+        return presence is not None and self._lives(presence)
+
     def has_free_slot(self, worker_id: str) -> bool:
         """Whether it waits for a job right now."""
         presence = self._present.get(worker_id)
@@ -82,7 +87,7 @@ class Fleet:
         return max(self._least_silence_s, BEATS_PER_LEASE * len(self._present) / self._rate)
 
     def _lives(self, presence: _Presence) -> bool:
-        return presence.parked > 0 or self._clock() - presence.seen_at <= self.silence_s
+        return self._clock() - presence.seen_at <= self.silence_s
 
     def take_unsaved(self) -> list[tuple[str, float, Machine]]:
         """What the store does not know yet, as People.workers_seen takes it; workers long gone are dropped here."""

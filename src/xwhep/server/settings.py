@@ -103,7 +103,9 @@ class Settings:
         "how long a worker may be silent before its job runs elsewhere; it is told to come thrice as often",
     )
     restart_grace_seconds: float = _setting(
-        30.0, _positive, "how long, after a restart, running jobs wait for their workers to come back"
+        60.0,  # a container that restarts may be out of its neighbours' reach for 41 s (podman 4.3, measured)
+        _positive,
+        "how long, after a restart, running jobs wait for their workers to come back",
     )
     lost_limit: int = _setting(3, _count, "a job fails when that many of its workers were lost")
     back_off_seconds: float = _setting(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 SHORT = ("--lease-seconds", "0.6", "--restart-grace-seconds", "0.6")
 
@@ -18,6 +19,15 @@ def await_state(api, job_id: str, state: str, *, seen: int = 0) -> dict:
             return job
         seen = job["revision"]
     raise AssertionError(f"job {job_id} did not become {state}: {job}")
+
+
+def ask_again(worker, wait_s: float = 10) -> dict:
+    """As a worker does: a request that ends without a job is followed by another."""
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        if (lease := worker.ask(wait_s=1).body) is not None:
+            return lease
+    raise AssertionError("no job came")
 
 
 def test_a_killed_server_loses_nothing_and_the_running_job_goes_on(live):
@@ -108,7 +118,7 @@ def test_a_lost_workers_job_runs_on_another_one_and_its_late_result_changes_noth
     job = admin.submit()
     old = first.ask().body
     second.ask()  # announces that there is another that fits
-    lease = second.ask(wait_s=10).body
+    lease = ask_again(second)
     assert (lease["job_id"], lease["attempt"]) == (job["id"], 2)
 
     late = first.deliver(old, stdout=b"late")
@@ -118,6 +128,26 @@ def test_a_lost_workers_job_runs_on_another_one_and_its_late_result_changes_noth
     assert admin.get(f"/v1/jobs/{job['id']}").body["state"] == "running"
     assert second.deliver(lease, stdout=b"good").status == 200
     assert await_state(admin, job["id"], "completed")["worker"] == "second"
+
+
+def test_no_job_is_lent_into_a_cut_line(stopped):
+    """A worker's open request outlives it when its network is cut: silent for longer than a lease, it gets nothing."""
+    stopped.start(*SHORT)
+    admin, cut, there = stopped.admin(), stopped.worker("cut"), stopped.worker("there")
+    admin.register_app()
+    with ThreadPoolExecutor(1) as pool:
+        parked = pool.submit(cut.ask, wait_s=10)
+        await_worker(admin, "cut", "lost")
+        job = admin.submit()
+        lease = ask_again(there)
+        assert (lease["job_id"], lease["attempt"]) == (job["id"], 1)
+        assert parked.result().status == 204
+
+
+def await_worker(api, name: str, state: str) -> None:
+    deadline = time.monotonic() + 10
+    while {worker["name"]: worker["state"] for worker in api.get("/v1/workers").body}.get(name) != state:
+        assert time.monotonic() < deadline
 
 
 def test_a_heartbeat_keeps_a_job_longer_than_its_lease(stopped):
@@ -141,7 +171,7 @@ def test_a_job_that_loses_every_worker_fails_after_the_limit(stopped):
     admin.register_app()
     job = admin.submit()
     assert worker.ask().body["attempt"] == 1
-    assert worker.ask(wait_s=10).body["attempt"] == 2
+    assert ask_again(worker)["attempt"] == 2
     failed = await_state(admin, job["id"], "failed")
     assert failed["reason"] == "lost 2 times, last with worker node1 was lost"
 

@@ -218,14 +218,19 @@ def test_states_of_a_worker(fleet, clock):
     assert fleet.live() == []
 
 
-def test_a_parked_worker_lives_however_long_it_waits(fleet, clock):
+def test_a_parked_worker_lives_while_it_is_heard(fleet, clock):
+    """Its open request says nothing: a cut line looks the same."""
     fleet.announce("w", "node", machine())
     with fleet.parked("w"):
-        clock.now += 100
-        assert fleet.view(stored(), []).state == "idle"
+        for _ in range(10):
+            clock.now += 10
+            fleet.seen("w")
+            assert fleet.hears("w")
         assert [found.id for found in fleet.live()] == ["w"]
-    clock.now += 16
-    assert fleet.live() == []
+        clock.now += 16
+        assert not fleet.hears("w")
+        assert fleet.view(stored(), []).state == "lost"
+        assert fleet.live() == []
 
 
 def test_only_news_are_saved_and_the_long_gone_forgotten(fleet, clock):

@@ -64,6 +64,8 @@ async def _leases(request: Request, most: int) -> list[Lease]:
                 grid.dispatcher.pass_on(waiting, woken_for)
             if not await wait_for(waiting.woken, request, until - asyncio.get_running_loop().time()):
                 break
+            if not grid.fleet.hears(worker.id):
+                break  # a job would be lent into a cut line; whoever is there asks again
             if (await worker_of(request)).service != worker.service:
                 break  # others' jobs from now on: it asks again
     return []
