@@ -267,7 +267,7 @@ def test_who_may_make_which_join_token(boss, bob, spec, user, admin):
         ({"visibility": "group", "group": "lab"}, {"ann"}),
         ({"visibility": "private", "owner": "bob"}, {"bob"}),
     ],
-    ids=str,
+    ids=["public", "ann's own", "of a group", "bob's own"],
 )
 def test_a_worker_runs_the_jobs_it_is_there_for(boss, ann, bob, make_worker, spec, runs):
     worker = make_worker("chooser", **spec)
