@@ -1,5 +1,6 @@
 """Files written whole or not at all, private from their first moment."""
 
+import gc
 import os
 import stat
 from pathlib import Path
@@ -74,6 +75,7 @@ def test_content_and_folder_are_synced_in_that_order(tmp_path, monkeypatch):
 
 
 def test_no_descriptor_stays_open(tmp_path):
+    gc.collect()  # what other tests left open must not be closed meanwhile
     before = open_descriptors()
     for _ in range(3):
         write_private(tmp_path / "file", b"new")

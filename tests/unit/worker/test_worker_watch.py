@@ -48,7 +48,7 @@ def test_the_wall_clock(tmp_path: Path) -> None:
 
 
 def test_memory_of_a_whole_family_counts(tmp_path: Path) -> None:
-    script = "import os, sys, time; os.fork(); x = b'y' * (40 * 2**20); print('up', flush=True); time.sleep(60)"
+    script = "import os, sys, time; os.fork(); x = b'y' * (40 * 2**20); os.write(1, b'up\\n'); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, start_new_session=True) as family:
         try:
             assert family.stdout is not None
@@ -64,7 +64,7 @@ def test_memory_of_a_whole_family_counts(tmp_path: Path) -> None:
 
 
 def test_memory_that_a_family_shares_counts_once() -> None:
-    script = "import os, time; x = b'y' * 83886080; os.fork() and os.fork(); print('up', flush=True); time.sleep(60)"
+    script = "import os, time; x = b'y' * 83886080; os.fork() and os.fork(); os.write(1, b'up\\n'); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, start_new_session=True) as family:
         try:
             assert family.stdout is not None
