@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
+from types import FrameType
 
 import pytest
 
 from clones import REPOSITORY, Clone
 from daemon import private_dockerd
 from grids import Grid, configured_grid
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """SIGTERM ends the tests as Ctrl-C does, so that fixtures clean up."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 DAEMON_START_S = 30.0
+WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")  # a killed test run takes its daemon along
 
 
 @contextmanager
@@ -38,7 +39,7 @@ def running_dockerd(folder: Path, enter: list[str], first: str = "", options: st
     )
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "--", *enter, "sh", "-c", script],
+            [*WITH_US, "unshare", "--mount", "--propagation", "private", "--", *enter, "sh", "-c", script],
             stdout=log,
             stderr=log,
             start_new_session=True,

@@ -69,9 +69,9 @@ def mmdebstrap_command(settings: Settings, rootfs: RootFs, repository: Path, tar
 
 
 def without_network() -> list[str]:
-    """A namespace without interfaces, so that nothing but the closed repository can answer; only root may make one
-    beside mmdebstrap's own."""
-    return ["unshare", "--net", "--"] if os.geteuid() == 0 else []
+    """A namespace without interfaces, so that nothing but the closed repository can answer, and one for mounts, which
+    go with a killed mmdebstrap; only root may make them beside mmdebstrap's own."""
+    return ["unshare", "--net", "--mount", "--"] if os.geteuid() == 0 else []
 
 
 def apt_line(repository: Path) -> str:
