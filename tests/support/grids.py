@@ -34,8 +34,8 @@ class Grid:
 
     def facts(self, stage: str) -> dict[str, dict[str, Any]]:
         """Name -> facts of the newest output of that name."""
-        manifests = [json.loads(path.read_text()) for path in (self.clone.store / stage).glob("*/manifest.json")]
-        manifests.sort(key=lambda manifest: manifest["facts"]["epoch"])
+        paths = sorted((self.clone.store / stage).glob("*/manifest.json"), key=lambda path: path.stat().st_mtime_ns)
+        manifests = [json.loads(path.read_text()) for path in paths]
         return {manifest["name"]: manifest["facts"] for manifest in manifests}
 
     def conf_package(self, role: str) -> Path:
