@@ -81,7 +81,7 @@ def place(request: pytest.FixtureRequest, built: Any, tmp_path: Path) -> Iterato
         for name in place.all_of(kind):
             place.ask(kind, "rm", *(["--force"] if kind == "container" else []), name)
     for role in ("server", "worker", "client"):
-        for image in place.ask("images", "--quiet", f"xwhep-{role}-local").split():
+        for image in place.ask("images", "--quiet", f"localhost/xwhep-{role}-local").split():
             place.ask("rmi", "--force", image, check=False)
 
 
@@ -109,7 +109,7 @@ def test_from_a_folder_of_packages_to_a_result(place: Place) -> None:
     place.start("worker", "--detach", "--join=-", text=line)
     token = line.split("'")[1].split()[-1]
     assert token not in place.ask("inspect", f"{place.run}-worker")
-    assert token not in place.ask("history", "--no-trunc", f"xwhep-worker-local:{version_tag(place)}")
+    assert token not in place.ask("history", "--no-trunc", f"localhost/xwhep-worker-local:{version_tag(place)}")
     answer = place.start("client", "--join=-", "--", "sh", "-euc", JOB, text=join_line(place, "client"))
     assert answer.splitlines()[-1] == "hello world"
     assert f"{place.run}-client" not in place.all_of("container")
@@ -122,7 +122,7 @@ def test_from_a_folder_of_packages_to_a_result(place: Place) -> None:
 
 
 def version_tag(place: Place) -> str:
-    return place.ask("images", "--format", "{{.Tag}}", "xwhep-worker-local").splitlines()[0]
+    return place.ask("images", "--format", "{{.Tag}}", "localhost/xwhep-worker-local").splitlines()[0]
 
 
 def refused(place: Place, role: str, code: int, *words: str) -> str:
