@@ -143,7 +143,7 @@ class Apt:
 
     def _downloads(self, verb: str, words: Sequence[str]) -> dict[str, Deb]:
         options = ["-o", "APT::Install-Recommends=false", "-o", "APT::Install-Suggests=false"]
-        text = self._call("apt-get", verb, "--print-uris", "--yes", "-qq", *options, *words)
+        text = self._call("apt-get", verb, "--print-uris", "--yes", "-q", *options, *words)
         debs = [deb_of(self.settings, found) for found in URI_LINE.finditer(text)]
         return {deb.name: deb for deb in debs}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,8 +82,12 @@ def docker(debian: Path, folder: Path) -> Iterator[Call]:
 @contextmanager
 def buildah(debian: Path, folder: Path) -> Iterator[Call]:
     """buildah and podman, in storage of their own; a chroot is all that buildah takes."""
-    options = [f"--root={folder / 'root'}", f"--runroot={folder / 'run'}", "--storage-driver=vfs"]
+    with tempfile.TemporaryDirectory(prefix="run-") as short:  # podman takes no longer path than 50 characters
+        options = [f"--root={folder / 'root'}", f"--runroot={short}", "--storage-driver=vfs"]
+        yield from _in_storage(debian, options)
 
+
+def _in_storage(debian: Path, options: list[str]) -> Iterator[Call]:
     def call(*words: str) -> str:
         if words[0] == "build":
             return ran("buildah", *options, "build", "--isolation=chroot", "--format=docker", *words[1:])
