@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -88,7 +89,7 @@ def _commit(repository: Path, source: Source, called: str) -> Commit:
         content=hashlib.sha256(tree.encode()).hexdigest(),
         tag=_version_tag(repository, shipped[0], sha),
         dirty=_is_dirty(repository, paths),
-        shallow=_git(repository, "rev-parse", "--is-shallow-repository").stdout.strip() == "true",
+        shallow=_is_shallow(repository),
     )
 
 
@@ -158,6 +159,12 @@ def _local_repository(settings: Settings, store: Store, source: Source) -> Path:
     return _checkout((settings.root_folder / source.location).resolve())
 
 
+@cache  # one answer for all sources of a repository: a process each costs 9 ms
+def _is_shallow(repository: Path) -> bool:
+    return _git(repository, "rev-parse", "--is-shallow-repository").stdout.strip() == "true"
+
+
+@cache
 def _checkout(folder: Path) -> Path:
     """The top of the work tree that `folder` lies in, or `folder` itself when it is a bare repository."""
     top = _git_quiet(folder, "rev-parse", "--show-toplevel") if folder.is_dir() else None
