@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,7 +81,12 @@ class Commit:
         if self.tag:
             return self.tag.removeprefix("v")
         stamp = datetime.fromtimestamp(self.epoch, UTC).strftime("%Y%m%d.%H%M")
-        return f"{base}~git{stamp}+{self.shipped_sha[:7]}"
+        return f"{base}~git{stamp}+{_short(self.shipped_sha)}"
+
+
+def _short(sha: str) -> str:
+    """Seven digits of a hash, or more: dpkg takes a version that ends in +b552103 for a binary rebuild of another."""
+    return next((sha[:length] for length in range(7, len(sha)) if not re.fullmatch(r"b\d+", sha[:length])), sha)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,7 +71,7 @@ def stored_images() -> set[str]:
     return set(subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # one that dies in a module harms no other
 def docker_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("dockerd")
     with private_dockerd(folder) as address:

@@ -49,6 +49,20 @@ def test_version_without_a_tag_is_dated(settings: Settings, store: Store) -> Non
     assert commit.version("11.0.0") == f"11.0.0~git{FIRST_STAMP}+{commit.sha[:7]}"
 
 
+@pytest.mark.parametrize(
+    ("sha", "kept"),
+    [
+        ("abcdef0123", "abcdef0"),
+        ("b5521031c0", "b5521031c"),  # +b552103 would be a binary rebuild, whose source has another name
+        ("b55210c100", "b55210c"),
+        ("b5521035521", "b5521035521"),
+    ],
+)
+def test_a_hash_is_never_taken_for_a_binary_rebuild(sha: str, kept: str, tmp_path: Path) -> None:
+    commit = Commit(repository=tmp_path, origin="local", sha=sha, shipped_sha=sha, epoch=0, content="c")
+    assert commit.version("1.0") == f"1.0~git19700101.0000+{kept}"
+
+
 @pytest.mark.parametrize("tag", ["v11.2.0", "11.2.0"])
 def test_version_from_a_tag(settings: Settings, store: Store, repository: Repository, tag: str) -> None:
     repository.tag(tag)
