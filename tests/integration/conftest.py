@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 from collections.abc import Iterator
 from types import FrameType
 
@@ -24,24 +26,31 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two halves that may run beside each other (-n 2 --dist loadgroup): no clone is then built twice."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("built" if "built" in fixtures else "others"))
+
+
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    """A clone in which `scripts/doit build` ran to its end; its root file systems come from this checkout's store."""
+    """A clone in which `scripts/doit build` ran to its end; what this checkout's store has already is taken over."""
     folder = tmp_path_factory.mktemp("whole") / "clone"
     subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(folder)], check=True)
     clone = Clone(folder=folder)
-    for kept in ("packages", "base", "base_image"):
+    clone.keep_main_job_only()
+    for kept in ("packages", "base", "base_image", "source", "debs", "lint"):
         source = REPOSITORY / "_build" / kept
         if source.is_dir():  # else the clone makes them: slower, not wrong
             shutil.copytree(source, clone.store / kept)
-    before = stored_images()
+    if (REPOSITORY / ".venv").is_dir():
+        (folder / ".venv").symlink_to(REPOSITORY / ".venv")  # made anew where its pins are others
     try:
         clone.doit("build")
         yield clone
     finally:
-        made = stored_images() - before
-        if made:
-            subprocess.run(["buildah", "rmi", "--force", *made], check=False, capture_output=True)
+        remove_images(clone.store)
 
 
 @pytest.fixture(scope="session")
@@ -56,19 +65,23 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
             shutil.copytree(source, clone.store / kept)
     if (REPOSITORY / ".venv").is_dir():
         (folder / ".venv").symlink_to(REPOSITORY / ".venv")  # made anew where its pins are others
-    before = stored_images()
     try:
         yield configured_grid(clone, folder.parent / "answers")
     finally:
-        made = stored_images() - before
-        if made:
-            subprocess.run(["buildah", "rmi", "--force", *made], check=False, capture_output=True)
+        remove_images(clone.store)
 
 
-def stored_images() -> set[str]:
-    """Ids of all images in buildah's and podman's storage."""
-    argv = ["buildah", "images", "--all", "--quiet", "--no-trunc"]
-    return set(subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split())
+def remove_images(store: Path) -> None:
+    """Those that a clone made and that are not this checkout's as well."""
+    made = images_of(store) - images_of(REPOSITORY / "_build")
+    if made:
+        subprocess.run(["buildah", "rmi", "--force", *sorted(made)], check=False, capture_output=True)
+
+
+def images_of(store: Path) -> set[str]:
+    """Ids of all images that its manifests name."""
+    facts = [json.loads(path.read_text())["facts"] for path in store.glob("*/*/manifest.json")]
+    return {fact["digest"] for fact in facts if str(fact.get("digest", "")).startswith("sha256:")}
 
 
 @pytest.fixture(scope="module")  # one that dies in a module harms no other

@@ -100,7 +100,9 @@ def _in_storage(debian: Path, options: list[str]) -> Iterator[Call]:
         ran("buildah", *options, "rmi", "--all", "--force")
 
 
-@pytest.mark.parametrize("engine", [docker, buildah], ids=["docker", "buildah"])
+@pytest.mark.parametrize(
+    "engine", [pytest.param(docker, id="docker", marks=pytest.mark.nightly), pytest.param(buildah, id="buildah")]
+)
 def test_packages_and_server_from_a_url(built: Any, debian: Path, git_url: str, tmp_path: Path, engine: Any) -> None:
     wanted = {Path(row["path"]).name: row["sha256"] for row in built.latest()["debs"]}
     arguments = [f"--build-arg=DEBIAN={DEBIAN}", f"--build-arg=GIT_URL={git_url}", "--network=host"]

@@ -190,7 +190,7 @@ def test_enforced_it_fails_with_the_next_command(small: Small) -> None:
     small.mirror.publish("later")
     small.cache.path(tini.sha256).unlink()
     small.forget("packages", "base")
-    out = small.doit("base:rootfs", code=23, XWHEP_LOCKED="1")
+    out = small.doit("packages:rootfs", code=23, XWHEP_LOCKED="1")
     assert f"the archive no longer has tini {tini.version}" in out
     assert "next:  doit lock" in out
 
@@ -202,7 +202,8 @@ def test_the_snapshot_archive_has_it(small: Small) -> None:
     small.mirror.publish("later")
     small.cache.path(tini.sha256).unlink()
     small.forget("packages", "base")
-    small.doit("base:rootfs", XWHEP_LOCKED="1", XWHEP_SNAPSHOT=f"copy:{small.folder}/snapshot")
+    small.doit("packages:rootfs", XWHEP_LOCKED="1", XWHEP_SNAPSHOT=f"copy:{small.folder}/snapshot")
+    assert small.cache.has(tini)
 
 
 def test_cache_travels(small: Small, tmp_path: Path) -> None:
@@ -212,7 +213,8 @@ def test_cache_travels(small: Small, tmp_path: Path) -> None:
     shutil.rmtree(small.mirror.folder / "debian")
     small.forget("packages", "base")
     small.doit("cache", "import", str(file))
-    small.doit("base:rootfs", XWHEP_LOCKED="1")
+    small.doit("packages:rootfs", XWHEP_LOCKED="1")
+    assert small.manifest("packages", "rootfs")["facts"]["drifted"] == ""
 
 
 def test_words_that_cache_does_not_know(small: Small) -> None:

@@ -9,9 +9,7 @@ import contextlib
 import os
 import shutil
 import socket
-import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -354,33 +352,3 @@ time.sleep(91.75)
     assert ran.ended.reason == "wall clock limit"
     assert ran.seconds < 10
     assert processes.descendants(os.getpid()) == []
-
-
-# What the wall costs.
-
-
-def test_the_wall_costs_little_per_job(attack: Attack, form: Form) -> None:
-    """Shown is the clock's time, whose aim is 15 ms on an idle machine. Asserted is the processors', which other load
-    stretches less, with room for a busy machine: twice that, and again for this test's own part."""
-
-    def bare() -> float:
-        before = time.monotonic()
-        subprocess.run(["/bin/sh", "-c", "exit 0"], check=True)
-        return time.monotonic() - before
-
-    before = spent_ms()
-    walled = [attack("exit 0").seconds * 1000 for _ in range(20)]
-    between = spent_ms()
-    plain = [bare() * 1000 for _ in range(20)]
-    processor_ms = (between - before - (spent_ms() - between)) / 20
-    clock_ms = [statistics.median(walled) - statistics.median(plain), min(walled) - min(plain)]
-    sys.stderr.write(
-        f"\nwall {form}: {processor_ms:.1f} ms of processor per job; by the clock {clock_ms[0]:.1f} ms in the middle, "
-        f"{clock_ms[1]:.1f} ms at best\n"
-    )
-    assert processor_ms < 40
-
-
-def spent_ms() -> float:
-    """Processor time of this process and of all children that have ended, in milliseconds."""
-    return sum(os.times()[:4]) * 1000

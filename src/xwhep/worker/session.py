@@ -25,10 +25,15 @@ from xwhep.worker.addresses import Addresses, KnownHostConnection
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 30.0
 CHUNK_BYTES = 256 * 1024
-# A kept connection whose other end is gone breaks when what was sent is not acknowledged, long before its time-out.
+# A kept connection whose other end is gone, or whose own address is, breaks when what was sent is not acknowledged,
+# long before its time-out. While an answer is waited for nothing is sent, so the kernel asks now and then.
 UNACKNOWLEDGED_MS = 10_000
+ASKED_AFTER_S, ASKED_EVERY_S = 5, 2
 _SOCKET_OPTIONS = (
     *urllib3.connection.HTTPSConnection.default_socket_options,
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, ASKED_AFTER_S),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, ASKED_EVERY_S),
     (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS),
 )
 _ERROR_LIMIT_BYTES = 64 * 1024

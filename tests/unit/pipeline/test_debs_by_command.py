@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -34,11 +33,16 @@ def test_command_runs_when_its_service_is_ready_and_the_service_ends_with_it(tmp
     service = Service(command=["sh", "-c", "sleep 0.3; echo $$ >pid; exec sleep 60"], ready=["test", "-s", "pid"])
     done = run(source(["cat", "pid"], service), tmp_path)
     assert done.returncode == 0
-    pid = int(done.stdout)
-    deadline = time.monotonic() + 5
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not Path(f"/proc/{pid}").exists()
+    assert not Path(f"/proc/{int(done.stdout)}").exists()
+
+
+def test_service_that_will_not_end_is_killed(tmp_path: Path) -> None:
+    """Its ending is asked for, and then forced; the command's status stays."""
+    stubborn = "trap '' TERM; echo $$ >pid; while :; do sleep 0.1; done"
+    service = Service(command=["sh", "-c", stubborn], ready=["test", "-s", "pid"])
+    done = run(source(["sh", "-c", "cat pid; exit 3"], service), tmp_path)
+    assert done.returncode == 3
+    assert not Path(f"/proc/{int(done.stdout)}").exists()
 
 
 def test_status_of_the_command_is_the_scripts(tmp_path: Path) -> None:

@@ -210,6 +210,16 @@ def test_what_is_never_acknowledged_breaks_a_connection(session, polling) -> Non
     assert connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == UNACKNOWLEDGED_MS
 
 
+def test_a_connection_on_which_an_answer_is_waited_for_is_asked_about(session, polling) -> None:
+    """Else nothing is sent on it that could remain unacknowledged."""
+    (connection,) = session._connections
+    assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    idle, every = (
+        connection.sock.getsockopt(socket.IPPROTO_TCP, option) for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL)
+    )
+    assert (idle + every) * 1000 < UNACKNOWLEDGED_MS
+
+
 def test_the_token_is_in_no_error_text(grid, session) -> None:
     grid.fault("POST", "/v1/work", grid.says(500), grid.hangs_up)
     for _ in range(2):

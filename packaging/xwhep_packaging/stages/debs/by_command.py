@@ -24,6 +24,19 @@ SERVICE_FAILED = 97
 POLLS_PER_S = 5
 VERSION = re.compile(r"(\d+:)?\d[A-Za-z0-9.+~-]*\Z")
 NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
+# A service is gone before the script is, so that it writes to no package while that is read.
+_STOP = """stop() {
+status=$?
+trap - EXIT
+for pid in $pids; do kill $pid 2>/dev/null || true; done
+tries=0
+for pid in $pids; do
+while kill -0 $pid 2>/dev/null && [ $tries -lt 20 ]; do tries=$((tries + 1)); sleep 0.1; done
+kill -9 $pid 2>/dev/null || true
+done
+wait $pids 2>/dev/null || true
+exit $status
+}"""
 
 
 def build(job: Job, source: CommandSource) -> Built:
@@ -70,7 +83,7 @@ def script(source: CommandSource) -> str:
     """Services first, each waited for; then the command, which may fail; at the end everything is stopped."""
     parts = [
         'pids=""',
-        'stop() { status=$?; trap - EXIT; [ -z "$pids" ] || kill $pids 2>/dev/null || true; exit $status; }',
+        _STOP,
         "trap stop EXIT",
         *(part for number, service in enumerate(source.services) for part in _service(number, service)),
         shlex.join(source.command),
