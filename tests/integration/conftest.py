@@ -6,8 +6,8 @@ import json
 import shutil
 import signal
 import subprocess
-from pathlib import Path
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 import pytest
