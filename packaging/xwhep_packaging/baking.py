@@ -80,8 +80,8 @@ def baked(bake: Bake, name: str, draft: Draft) -> dict[str, Any]:
     digest = _stored(manifest, config, draft)
     for tag in bake.tags:
         _buildah("tag", digest, tag)
-    if made != digest:
-        _buildah("rmi", made)
+    if made != digest:  # nobody needs it; it may stay while another bake on this machine looks through the storage
+        command.run(Command(argv=["buildah", "rmi", made], log=draft.log), check=False)
     (draft.folder / "config.json").write_bytes(config)
     sizes = [layer["size"] for layer in manifest["layers"]]
     return {
