@@ -21,6 +21,7 @@ from xwhep_packaging.binding import Binding
 from xwhep_packaging.command import Command
 from xwhep_packaging.definitions import DebianSource, StdebSource, own_packages
 from xwhep_packaging.errors import BakeError, PipelineError, SourceError
+from xwhep_packaging.git_answers import Answers
 from xwhep_packaging.settings import Settings
 from xwhep_packaging.stages import base, images, network_test, packages, sdist, source
 from xwhep_packaging.stages.debs import build, control, lint
@@ -49,6 +50,10 @@ class Pipeline:
     @cached_property
     def engine(self) -> engines.Engine:
         return engines.choose(self.settings, self.store.scratch("engine"))
+
+    @cached_property
+    def answers(self) -> Answers:
+        return Answers(self.store.scratch("git") / "answers.json")
 
     @cached_property
     def tools(self) -> dict[str, str]:
@@ -94,8 +99,10 @@ class Pipeline:
         """The commit of source `name`; resolved once a run: a commit made meanwhile changes nothing half-way."""
         if name not in self._commits:
             definition = self.settings.sources[name]
-            stage = sdist if isinstance(definition, StdebSource) and definition.sdist else source
-            self._commits[name] = stage.resolve(self.settings, self.store, name)
+            if isinstance(definition, StdebSource) and definition.sdist:
+                self._commits[name] = sdist.resolve(self.settings, self.store, name)
+            else:
+                self._commits[name] = source.resolve(self.settings, self.store, name, self.answers)
         return self._commits[name]
 
     def _all_steps(self) -> list[Step]:
@@ -370,10 +377,7 @@ class Pipeline:
 
     def _folder(self, path: str) -> Commit:
         """The last commit of a folder of the pipeline file's repository."""
-        key = f"folder {path}"
-        if key not in self._commits:
-            self._commits[key] = source.resolve_folder(self.settings, path)
-        return self._commits[key]
+        return source.resolve_folder(self.settings, path, self.answers)
 
     def _image_epoch(self, name: str) -> int:
         """The latest time of all that goes in (decision 4)."""

@@ -26,6 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist looks for the mark in a hook of its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two halves that may run beside each other (-n 2 --dist loadgroup): no clone is then built twice."""
     for item in items:

@@ -11,15 +11,15 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from xwhep_packaging import command
 from xwhep_packaging.artefacts import Commit
-from xwhep_packaging.command import Command, Result
+from xwhep_packaging.command import Command
 from xwhep_packaging.definitions import Source
 from xwhep_packaging.errors import NetworkError, SourceError
+from xwhep_packaging.git_answers import GIT_ENVIRONMENT, Answers, git_command
 from xwhep_packaging.settings import Settings
 from xwhep_packaging.store import Draft, Recipe, Store
 
@@ -28,15 +28,6 @@ TARBALL = "source.tar"
 FULL_SHA = re.compile(r"[0-9a-f]{40}")
 VERSION_TAG = re.compile(r"v?[0-9]+(\.[0-9]+)*")
 FETCH_TIMEOUT_S = 600
-# The user's git configuration is kept (credentials, mirrors), but nothing in it may change the bytes of an export.
-EXPORT_OPTIONS = ("tar.umask=0022", "core.autocrlf=false", "core.attributesFile=/dev/null", "safe.directory=*")
-GIT_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh"}
-
-
-def git_command(repository: Path, *words: str) -> list[str]:
-    """One git call on `repository`, with every option that could change the output pinned."""
-    options = [part for option in EXPORT_OPTIONS for part in ("-c", option)]
-    return ["git", *options, "-C", str(repository), *words]
 
 
 def export_command(commit: Commit, paths: list[str], tarball: Path) -> list[str]:
@@ -52,34 +43,37 @@ def shipped_paths(source: Source) -> list[str]:
     return sorted(str(prefix / path) for path in source.ships) or ([source.subfolder] if source.subfolder else [])
 
 
-def resolve(settings: Settings, store: Store, name: str) -> Commit:
+def resolve(settings: Settings, store: Store, name: str, answers: Answers | None = None) -> Commit:
     """Find the commit that source `name` means now.
 
     Raises:
         SourceError: no repository there, no such ref or path, or a repository without commits.
         NetworkError: a remote repository does not answer.
     """
-    source = settings.sources[name]
-    return _commit(_local_repository(settings, store, source), source, f"source {name!r}")
+    answers, source = answers or Answers(), settings.sources[name]
+    repository = _local_repository(settings, store, source, answers)
+    return _commit(repository, source, f"source {name!r}", answers)
 
 
-def resolve_folder(settings: Settings, folder: str) -> Commit:
+def resolve_folder(settings: Settings, folder: str, answers: Answers | None = None) -> Commit:
     """Find the last commit of a folder of the pipeline file's own repository."""
-    source = Source(subfolder=folder)
-    repository = _checkout(settings.root_folder.absolute())
-    return _commit(repository, source, f"folder {folder!r}")
+    answers, source = answers or Answers(), Source(subfolder=folder)
+    repository = _checkout(settings.root_folder.absolute(), answers)
+    return _commit(repository, source, f"folder {folder!r}", answers)
 
 
-def _commit(repository: Path, source: Source, called: str) -> Commit:
-    sha = _resolve_ref(repository, source)
+def _commit(repository: Path, source: Source, called: str, answers: Answers) -> Commit:
+    sha = _resolve_ref(repository, source, answers)
+    shallow = answers.once(repository, "rev-parse", "--is-shallow-repository").strip() == "true"
+    ask = answers.once if shallow else answers.fixed  # a shallow history may grow
     paths = shipped_paths(source)
-    shipped = _git(repository, "log", "-1", "--format=%H %ct", sha, "--", *paths).stdout.split()
+    shipped = ask(repository, "log", "-1", "--format=%H %ct", sha, "--", *paths).split()
     if not shipped:
         raise SourceError(
             f"{called}: commit {sha[:12]} holds none of {', '.join(paths)}",
             next_step="correct the path in the pipeline file, or commit those files",
         )
-    tree = _git(repository, "ls-tree", "--full-tree", sha, "--", *paths).stdout
+    tree = ask(repository, "ls-tree", "--full-tree", sha, "--", *paths)
     return Commit(
         repository=repository,
         origin=public_origin(source.location),
@@ -87,15 +81,15 @@ def _commit(repository: Path, source: Source, called: str) -> Commit:
         shipped_sha=shipped[0],
         epoch=int(shipped[1]),
         content=hashlib.sha256(tree.encode()).hexdigest(),
-        tag=_version_tag(repository, shipped[0], sha),
-        dirty=_is_dirty(repository, paths),
-        shallow=_is_shallow(repository),
+        tag=_version_tag(repository, shipped[0], sha, answers),
+        dirty=_is_dirty(repository, paths, answers),
+        shallow=shallow,
     )
 
 
 def read_file(commit: Commit, path: str) -> str:
     """A file as of the shipped commit; empty when it is not there."""
-    return _git_quiet(commit.repository, "show", f"{commit.shipped_sha}:{path}") or ""
+    return Answers().perhaps(commit.repository, "show", f"{commit.shipped_sha}:{path}") or ""
 
 
 def recipe(name: str, source: Source, commit: Commit) -> Recipe:
@@ -138,36 +132,29 @@ def public_origin(location: str) -> str:
     return url._replace(netloc=url.hostname or "").geturl() if url.scheme else location.rpartition("@")[2]
 
 
-def _git(repository: Path, *words: str) -> Result:
-    return command.run(Command(argv=git_command(repository, *words), env=GIT_ENVIRONMENT, error=SourceError))
-
-
-def _git_quiet(repository: Path, *words: str) -> str | None:
-    result = command.run(Command(argv=git_command(repository, *words), env=GIT_ENVIRONMENT), check=False)
-    return result.stdout.strip() if result.returncode == 0 else None
-
-
-def _is_dirty(repository: Path, paths: list[str]) -> bool:
+def _is_dirty(repository: Path, paths: list[str], answers: Answers) -> bool:
     """Whether what ships differs from its commit; a bare repository, such as a mirror, has nothing that could."""
-    has_work_tree = (repository / ".git").exists()
-    return has_work_tree and bool(_git(repository, "status", "--porcelain", "--", *paths).stdout)
+    if not (repository / ".git").exists():
+        return False
+    rows = answers.once(repository, "status", "--porcelain", "--no-renames", "-z").split("\0")
+    changed = [row[3:].rstrip("/") for row in rows if row]
+    return any(not paths or any(_overlap(one, path) for path in paths) for one in changed)
 
 
-def _local_repository(settings: Settings, store: Store, source: Source) -> Path:
+def _overlap(one: str, other: str) -> bool:
+    """Whether one of two paths is, or lies in, the other."""
+    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
+
+
+def _local_repository(settings: Settings, store: Store, source: Source, answers: Answers) -> Path:
     if is_remote(source.location):
         return _mirror(store, source.location, source.ref)
-    return _checkout((settings.root_folder / source.location).resolve())
+    return _checkout((settings.root_folder / source.location).resolve(), answers)
 
 
-@cache  # one answer for all sources of a repository: a process each costs 9 ms
-def _is_shallow(repository: Path) -> bool:
-    return _git(repository, "rev-parse", "--is-shallow-repository").stdout.strip() == "true"
-
-
-@cache
-def _checkout(folder: Path) -> Path:
+def _checkout(folder: Path, answers: Answers) -> Path:
     """The top of the work tree that `folder` lies in, or `folder` itself when it is a bare repository."""
-    top = _git_quiet(folder, "rev-parse", "--show-toplevel") if folder.is_dir() else None
+    top = answers.perhaps(folder, "rev-parse", "--show-toplevel") if folder.is_dir() else None
     if top is None and not (folder / "HEAD").exists():
         raise SourceError(
             f"{folder} is no git repository",
@@ -186,7 +173,7 @@ def _mirror(store: Store, url: str, ref: str) -> Path:
     with store.locked(f"git-{name}"):
         if not (folder / "HEAD").exists():
             command.run(Command(argv=["git", "init", "--quiet", "--bare", str(folder)], error=SourceError))
-        if FULL_SHA.fullmatch(ref) and _git_quiet(folder, "cat-file", "-t", ref) == "commit":
+        if FULL_SHA.fullmatch(ref) and Answers().perhaps(folder, "cat-file", "-t", ref) == "commit":
             return folder
         fetch = ("fetch", "--quiet", "--prune", "--force", "--", url, "+refs/*:refs/*", "+HEAD:refs/remote-head")
         command.run(
@@ -202,12 +189,13 @@ def _mirror(store: Store, url: str, ref: str) -> Path:
     return folder
 
 
-def _resolve_ref(repository: Path, source: Source) -> str:
+def _resolve_ref(repository: Path, source: Source, answers: Answers) -> str:
     wanted = "refs/remote-head" if is_remote(source.location) and source.ref == "HEAD" else source.ref
-    sha = None if wanted.startswith("-") else _git_quiet(repository, "rev-parse", "--verify", f"{wanted}^{{commit}}")
+    words = ("rev-parse", "--verify", f"{wanted}^{{commit}}")
+    sha = None if wanted.startswith("-") else answers.perhaps(repository, *words)
     if sha:
         return sha
-    if not _git_quiet(repository, "rev-list", "--all", "--max-count=1"):
+    if not answers.perhaps(repository, "rev-list", "--all", "--max-count=1"):
         raise SourceError(
             f"the repository {public_origin(source.location)} ({repository.name}) has no commit yet",
             next_step="commit something: git add -A && git commit",
@@ -218,9 +206,11 @@ def _resolve_ref(repository: Path, source: Source) -> str:
     )
 
 
-def _version_tag(repository: Path, shipped: str, sha: str) -> str:
+def _version_tag(repository: Path, shipped: str, sha: str, answers: Answers) -> str:
     """The first version tag between the commit that last touched what ships and the one asked for."""
-    tags = _git(repository, "tag", "--contains", shipped, "--merged", sha, "--sort=creatordate").stdout.split()
+    if not answers.once(repository, "tag", "--list"):
+        return ""
+    tags = answers.once(repository, "tag", "--contains", shipped, "--merged", sha, "--sort=creatordate").split()
     return next((tag for tag in tags if VERSION_TAG.fullmatch(tag)), "")
 
 
@@ -233,13 +223,13 @@ class Submodule:
 
 def _submodules(repository: Path, sha: str, paths: list[str]) -> list[Submodule]:
     """The submodules below `paths` at `sha`, each with its address from .gitmodules."""
-    lines = _git(repository, "ls-tree", "-r", "-z", "--full-tree", sha, "--", *paths).stdout.split("\0")
+    lines = Answers().ask(repository, "ls-tree", "-r", "-z", "--full-tree", sha, "--", *paths).split("\0")
     links = [(line.split("\t", 1)[1], line.split()[2]) for line in lines if line.startswith("160000 ")]
     return [Submodule(path=path, url=_submodule_url(repository, sha, path), sha=link) for path, link in links]
 
 
 def _submodule_url(repository: Path, sha: str, path: str) -> str:
-    listing = _git_quiet(
+    listing = Answers().perhaps(
         repository, "config", "-z", "--blob", f"{sha}:.gitmodules", "--get-regexp", r"^submodule\..*\.(path|url)$"
     )
     # Names may hold blanks, and a key may lack its value.
@@ -251,7 +241,7 @@ def _submodule_url(repository: Path, sha: str, path: str) -> str:
     if not url:
         raise SourceError(f"submodule {path} has no address in .gitmodules", next_step="git submodule add URL PATH")
     if url.startswith(("./", "../")):
-        origin = _git_quiet(repository, "config", "remote.origin.url") or str(repository)
+        origin = Answers().perhaps(repository, "config", "remote.origin.url") or str(repository)
         return f"{origin.rstrip('/')}/{url}" if is_remote(origin) else str((Path(origin) / url).resolve())
     return url
 
