@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from clones import REPOSITORY, Clone
 from daemon import private_dockerd
 from grids import Grid, configured_grid
+
+CLONES = re.compile(r"\b(built|configured): \w+")  # the fixtures that make them, as tests take them
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,12 +31,19 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist looks for the mark in a hook of its own
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two halves that may run beside each other (-n 2 --dist loadgroup): no clone is then built twice."""
-    for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("built" if "built" in fixtures else "others"))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """With -n 2: a file at a time, but all that need the same clone in one process, which makes it once."""
+    return ByClone(config, log)
+
+
+class ByClone(LoadScopeScheduling):  # type: ignore[misc]
+    """Hands out files; xdist's own groups do not work with this pytest (its node ids cannot be changed)."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        fixtures = CLONES.findall((REPOSITORY / file).read_text(encoding="utf-8"))
+        return min(fixtures, default=file)
 
 
 @pytest.fixture(scope="session")
