@@ -39,7 +39,7 @@ def test_command_lines_hold_none(configured: Grid) -> None:
 
 def test_private_outputs_hold_what_they_should_and_no_more(configured: Grid) -> None:
     scan, join = Scan(secrets_of(configured.deployment)), f"join token {configured.deployment.joins[0].id}"
-    wanted = {"server": {"the server's key", "the password's hash"}, "worker": {join}, "client": set()}
+    wanted = {"server": {"the server's key", "the password's hash", join}, "worker": {join}, "client": set()}
     for role, expected in wanted.items():
         package = {finding.secret for finding in scan.file(configured.conf_package(role))}
         image = {finding.secret for finding in scan.image(configured.facts("bound")[role]["digest"], set())}

@@ -14,6 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from xwhep.common.join import JoinLine
 from xwhep.common.trust import fingerprint
+from xwhep.common.wire import DEFAULT_PORT
 from xwhep.server.identity import hash_password, token_hash
 
 NAMES = ("xwserver.test", "localhost")
@@ -91,6 +92,7 @@ class Deployed:
         self.write(self.server / "server.toml", f"name = {json.dumps(list(names))}\n")
         self.admin("boss", "password of boss")
         self.joins(first="join-token-1")
+        self.write_worker_line("join-token-1")
 
     def write(self, path: Path, text: str) -> None:
         """As a package does: a new file in place of the old."""
@@ -116,6 +118,10 @@ class Deployed:
             for name, token in tokens.items()
         ]
         self.write(self.server / "join.json", json.dumps(joins))
+
+    def write_worker_line(self, token: str) -> None:
+        """What the server shows to who asks it how a worker joins."""
+        self.write(self.server / "worker.join", f"{self.join_line(DEFAULT_PORT, token, self.names[0])}\n")
 
     def renew_authority(self, new: Authority) -> None:
         """From now on `new` signs; who knows the old one alone finds to it by the cross certificate."""

@@ -19,7 +19,7 @@ PASSWORD_BYTES = 18  # 144 bits, 24 characters
 TOKEN_BYTES = 32
 TOKEN_PREFIX = "xwj_"  # noqa: S105 - tells people and scanners for leaked secrets what it is
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-ROTATIONS = ("server-key", "admin", "join-token", "authority")
+ROTATIONS = ("server-key", "admin", "join-token", "authority", "forget-old-authority")
 # OWASP's second choice, as the server itself hashes passwords.
 TIME_COST, MEMORY_KIB = 2, 19 * 1024
 
@@ -54,7 +54,7 @@ def rotated(deployment: Deployment, what: str, now: int, password: str = "") -> 
     """The deployment with one of its secrets renewed; an empty `password` lets one be made.
 
     Raises:
-        AnswerError: `what` is none of ROTATIONS.
+        AnswerError: `what` is none of ROTATIONS, or there is no old authority to forget.
     """
     # A clock that was set back must not give two packages one time, nor two authorities one name.
     now = max(now, *(package.changed + 1 for package in deployment.about.packages.values()))
@@ -65,6 +65,8 @@ def rotated(deployment: Deployment, what: str, now: int, password: str = "") -> 
             about = deployment.about
             newest = authority.make_authority(_subject(about), about.server, now)
             renewed = _with_server_key(deployment, (newest, *deployment.authorities), now)
+        case "forget-old-authority":
+            renewed = _with_server_key(deployment, _newest_alone(deployment), now)
         case "admin":
             renewed = dataclasses.replace(deployment, admin=new_login(deployment.admin.login, password))
         case "join-token":
@@ -105,6 +107,14 @@ def _with_server_key(deployment: Deployment, authorities: tuple[Authority, ...],
     about = msgspec.structs.replace(deployment.about, certificate_until=_server_until(now))
     pem = _server_pem(about, authorities, now)
     return dataclasses.replace(deployment, about=about, authorities=authorities, server_pem=pem)
+
+
+def _newest_alone(deployment: Deployment) -> tuple[Authority, ...]:
+    if len(deployment.authorities) == 1:
+        raise AnswerError(
+            "there is no old authority to forget", next_step="doit configure rotate=authority makes a new one"
+        )
+    return deployment.authorities[:1]
 
 
 def _server_pem(about: About, authorities: tuple[Authority, ...], now: int) -> bytes:

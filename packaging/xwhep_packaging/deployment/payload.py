@@ -1,10 +1,11 @@
 """What of a deployment each role's package holds, in /etc/xwhep/ROLE-deployment.
 
     server   server.toml  ca.pem  server.pem (key, certificate, chain)  admin.json  join.json     hashes, no password
+             worker.join
     worker   worker.toml  ca.pem  worker.join (address, fingerprint, token)
     client   client.toml  ca.pem                                                                  no secret at all
 
-The authority's keys are in none of them.
+The authority's keys are in none of them. The server shows worker.join to who asks it for the join line.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ def payload(deployment: Deployment, role: str) -> dict[str, bytes]:
     """File name to content, for one role."""
     head = HEAD.format(name=deployment.about.name, role=role)
     common = {"ca.pem": b"".join(authority.certificate for authority in deployment.authorities)}
+    line = f"{join_line(deployment)}\n".encode()
     match role:
         case "server":
             return common | {
@@ -31,9 +33,10 @@ def payload(deployment: Deployment, role: str) -> dict[str, bytes]:
                 "server.pem": deployment.server_pem,
                 "admin.json": _admin(deployment),
                 "join.json": _joins(deployment),
+                "worker.join": line,
             }
         case "worker":
-            return common | {"worker.toml": head.encode(), "worker.join": f"{join_line(deployment)}\n".encode()}
+            return common | {"worker.toml": head.encode(), "worker.join": line}
         case "client":
             lines = f"address = {json.dumps(address(deployment))}\nauthority = {json.dumps('ca.pem')}\n"
             return common | {"client.toml": (head + lines).encode()}

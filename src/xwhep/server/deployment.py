@@ -3,7 +3,7 @@
 FOLDER/server.toml   settings, below all others           FOLDER/admin.json   login and password hash
 FOLDER/ca.pem        the authority, newest first          FOLDER/users.json   a list of more, each with a role
 FOLDER/server.pem    the server's key, certificate and    FOLDER/join.json    join tokens, hashed
-                     chain
+                     chain                                FOLDER/worker.join  the line that lets a worker in, to show
 
 Each may be missing; then the server makes its own at the first start. Read whole before anything starts.
 """
@@ -20,12 +20,13 @@ import msgspec
 
 from xwhep.common.errors import UsageError
 from xwhep.common.exposure import exposed
+from xwhep.common.join import JoinLine, parse_join_line
 from xwhep.server.authority_files import AuthorityFiles
 from xwhep.server.checks import LOGIN
 from xwhep.server.failures import SecretsExposed
 
 AGAIN = "make the deployment's packages again, and install the new xwhep-server-conf"
-_SECRETS = ("server.pem", "admin.json", "users.json", "join.json")
+_SECRETS = ("server.pem", "admin.json", "users.json", "join.json", "worker.join")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -53,6 +54,7 @@ class Deployment:
     authority: AuthorityFiles | None
     logins: tuple[DeployedLogin, ...] | None
     joins: tuple[DeployedJoin, ...] | None
+    worker_line: JoinLine | None
 
 
 def read_deployment(folder: Path) -> Deployment | None:
@@ -70,7 +72,11 @@ def read_deployment(folder: Path) -> Deployment | None:
         if (settings := folder / "server.toml").exists():
             settings.read_bytes()  # load_settings passes over what it may not read, for the sake of `version`
         return Deployment(
-            folder=folder, authority=_authority(folder), logins=_logins(folder), joins=_joins(folder / "join.json")
+            folder=folder,
+            authority=_authority(folder),
+            logins=_logins(folder),
+            joins=_joins(folder / "join.json"),
+            worker_line=_worker_line(folder / "worker.join"),
         )
     except OSError as exc:
         raise UsageError(
@@ -123,6 +129,15 @@ def _joins(path: Path) -> tuple[DeployedJoin, ...] | None:
     if len({one.id for one in joins}) < len(joins) or len({one.token_hash for one in joins}) < len(joins):
         raise UsageError(f"{path} has the same join token twice", AGAIN)
     return tuple(joins)
+
+
+def _worker_line(path: Path) -> JoinLine | None:
+    if not path.exists():
+        return None
+    try:
+        return parse_join_line(path.read_text("ascii", "replace"))
+    except UsageError as exc:
+        raise UsageError(f"{path} holds no join line", AGAIN) from exc
 
 
 def _decoded(path: Path, kind: type[T]) -> T | None:

@@ -146,7 +146,7 @@ def _join_line(settings: Settings, arguments: argparse.Namespace) -> int:
     with explained(settings.state):
         pem = folder.authority.ca_pem.read_text("ascii")
     if arguments.role == "worker":
-        token, receiver = folder.read_secret(folder.join_token), "xwhep-worker join"
+        token, receiver = _worker_token(folder), "xwhep-worker join"
     else:
         token, receiver = _client_token(folder, settings), "xw login"
     line = JoinLine(address=address, fingerprint=fingerprint(pem), token=token)
@@ -156,6 +156,12 @@ def _join_line(settings: Settings, arguments: argparse.Namespace) -> int:
 
 def _folder(settings: Settings) -> StateFolder:
     return StateFolder(path=settings.state, deployment=read_deployment(settings.deployment))
+
+
+def _worker_token(folder: StateFolder) -> str:
+    """The deployment's, by which its packaged workers join too; else the one of the first start."""
+    line = folder.deployment.worker_line if folder.deployment else None
+    return line.token if line else folder.read_secret(folder.join_token)
 
 
 def _default_address(settings: Settings) -> str:

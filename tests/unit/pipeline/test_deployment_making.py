@@ -136,6 +136,20 @@ def test_new_authority_comes_first_and_join_lines_name_it(made: Deployment) -> N
     assert fingerprint(pem) != fingerprint(authorities_pem(made))
 
 
+def test_an_old_authority_is_forgotten(now_made: Deployment, tmp_path: Path) -> None:
+    now = now_made.about.created
+    twice = making.rotated(making.rotated(now_made, "authority", now), "authority", now)
+    after = making.rotated(twice, "forget-old-authority", now)
+    assert after.authorities == twice.authorities[:1]
+    assert {role for role in ROLES if payload.version(after, role) != payload.version(twice, role)} == set(ROLES)
+    assert handshake(after, authorities_pem(after), "grid.example.org", tmp_path) == "TLSv1.3"
+    assert handshake(after, authorities_pem(twice), "grid.example.org", tmp_path) == "TLSv1.3"
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(after, authorities_pem(now_made), "grid.example.org", tmp_path)
+    with pytest.raises(AnswerError, match="no old authority"):
+        making.rotated(after, "forget-old-authority", now)
+
+
 @pytest.mark.parametrize(
     ("what", "changed"),
     [
@@ -198,7 +212,7 @@ def test_join_token_and_its_hash(made: Deployment) -> None:
 
 def test_each_role_gets_its_own(made: Deployment) -> None:
     assert {role: set(payload.payload(made, role)) for role in ROLES} == {
-        "server": {"server.toml", "ca.pem", "server.pem", "admin.json", "join.json"},
+        "server": {"server.toml", "ca.pem", "server.pem", "admin.json", "join.json", "worker.join"},
         "worker": {"worker.toml", "ca.pem", "worker.join"},
         "client": {"client.toml", "ca.pem"},
     }

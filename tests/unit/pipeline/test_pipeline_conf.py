@@ -28,7 +28,11 @@ from xwhep_packaging.store import Draft, Store
 
 Load = Callable[..., Settings]
 each_role = pytest.mark.parametrize("role", ROLES)
-PRIVATE = {"server": {"server.pem", "admin.json", "join.json"}, "worker": {"worker.join"}, "client": set()}
+PRIVATE = {
+    "server": {"server.pem", "admin.json", "join.json", "worker.join"},
+    "worker": {"worker.join"},
+    "client": set(),
+}
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +106,7 @@ def test_each_package_holds_only_its_roles_secrets(
     assert (
         found
         == {
-            "server": {"the server's key", "the password's hash"},
+            "server": {"the server's key", "the password's hash", token},
             "worker": {token},
             "client": set(),
         }[role]

@@ -97,6 +97,28 @@ def test_join_lines_lead_to_the_deployments_authority(bound) -> None:
     assert "https://xwserver.test:4321" in bound.run_command("join-line", "worker").stdout
 
 
+def test_the_workers_join_line_is_the_deployments(bound) -> None:
+    """Renewed or taken back with it: no second token lets workers in beside it."""
+    line = parse_join_line(bound.run_command("join-line", "worker").stdout)
+    assert line.token == "join-token-1"
+    bound.deployed.joins(second="join-token-2")
+    bound.deployed.write_worker_line("join-token-2")
+    bound.restart()
+    assert parse_join_line(bound.run_command("join-line", "worker").stdout).token == "join-token-2"
+    assert bound.enrol(line.token).status == 401
+    assert bound.enrol("join-token-2").status == 200
+
+
+def test_tokens_without_a_line_leave_the_one_of_the_first_start(stopped, deployed) -> None:
+    """Of a package that an earlier release made."""
+    (deployed.server / "worker.join").unlink()
+    bound = Bound(stopped, deployed)
+    bound.start()
+    token = parse_join_line(bound.run_command("join-line", "worker").stdout).token
+    assert token == (stopped.state / "join.token").read_text().strip()
+    assert bound.enrol(token).status == 200
+
+
 def test_a_password_changed_since_survives_a_restart(bound) -> None:
     boss = bound.login("boss", "password of boss")
     assert boss.post("/v1/me/password", {"old": "password of boss", "new": "another password"}).status < 300
@@ -228,7 +250,7 @@ def start_fails(server, deployed) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("name", ["server.pem", "admin.json", "join.json"])
+@pytest.mark.parametrize("name", ["server.pem", "admin.json", "join.json", "worker.join"])
 def test_a_secret_that_everybody_can_read_is_refused(stopped, deployed, name) -> None:
     deployed.server.chmod(0o755)
     (deployed.server / name).chmod(0o644)
@@ -254,6 +276,8 @@ def test_a_secret_that_everybody_can_read_is_refused(stopped, deployed, name) ->
         ("join.json", f'[{{"id": "x", "token_hash": "{"0" * 64}", "visibility": "group"}}]'),
         ("join.json", f'[{{"id": "x", "token_hash": "{"0" * 64}", "visibility": "private"}}]'),
         ("join.json", "\xff"),
+        ("worker.join", "xwhep-join-1 https://grid:4321"),
+        ("worker.join", "\xff"),
         ("ca.pem", ""),
         ("server.pem", "no certificate"),
         ("server.toml", "nam = 1"),
@@ -278,7 +302,7 @@ def test_users_need_an_administrator(stopped, deployed) -> None:
 
 def test_a_folder_with_certificates_alone_binds_these_alone(stopped, deployed) -> None:
     """As a secret may be mounted: the rest is as at any first start."""
-    for name in ("admin.json", "join.json", "server.toml"):
+    for name in ("admin.json", "join.json", "worker.join", "server.toml"):
         (deployed.server / name).unlink()
     bound = Bound(stopped, deployed)
     bound.start()
