@@ -1,0 +1,156 @@
+"""The packages from an apt source on a bare Debian machine with systemd: installed, working, upgraded, purged."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clones import REPOSITORY
+from grids import Grid
+from machines import Machine, booted, make_root
+from workshop import LOCK
+from xwhep.common.join import parse_join_line
+from xwhep_packaging import lockfile, settings
+from xwhep_packaging.debcache import DebCache
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root file systems need root")
+ROLES = ("server", "worker", "client")
+NAMES = [name for role in ROLES for name in (f"xwhep-{role}", f"xwhep-{role}-conf")]
+SOON_S = 30.0
+EARLIER = "11.0.0~a"
+PROGRAM = '#!/bin/sh\nsleep "$2"\necho "hello $1"\n'
+AS_SERVER = ("runuser", "--user", "xwhep-server", "--", "xwhep-server")
+LONG_S = "4"  # a job that an upgrade finds running
+
+
+class Source:
+    """An apt source in a folder of the machine: our packages, and those of the lock that they depend on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        known = lockfile.read(LOCK)
+        assert known is not None
+        cache = DebCache(settings.load(REPOSITORY / "packaging" / "pipeline.toml").cache_folder)
+        for deb in known.sets["rootfs"].debs:
+            shutil.copyfile(cache.path(deb.sha256), folder / Path(deb.path).name)
+
+    def put(self, deb: Path) -> None:
+        shutil.copyfile(deb, self.folder / deb.name)
+
+    def put_as_earlier(self, deb: Path) -> None:
+        """The same contents under a version below it."""
+        tree = self.folder.parent / "tree"
+        subprocess.run(["dpkg-deb", "--raw-extract", str(deb), str(tree)], check=True)
+        control = tree / "DEBIAN" / "control"
+        lines = control.read_text().splitlines()
+        control.write_text("".join(f"Version: {EARLIER}\n" if x.startswith("Version:") else f"{x}\n" for x in lines))
+        argv = ["dpkg-deb", "--root-owner-group", "--build", str(tree), str(self.folder)]
+        subprocess.run(argv, check=True, capture_output=True)
+        shutil.rmtree(tree)
+
+    def publish(self, machine: Machine) -> None:
+        index = subprocess.run(["apt-ftparchive", "packages", "."], cwd=self.folder, check=True, capture_output=True)
+        (self.folder / "Packages").write_bytes(index.stdout)
+        (machine.root / "etc" / "apt" / "sources.list").write_text("deb [trusted=yes] file:/source ./\n")
+        machine.run("apt-get", "update")
+
+
+@pytest.fixture(scope="module")
+def source(configured: Grid, tmp_path_factory: pytest.TempPathFactory) -> Source:
+    root = tmp_path_factory.mktemp("machine") / "root"
+    make_root(root)
+    return Source(root / "source")
+
+
+@pytest.fixture(scope="module")
+def machine(configured: Grid, source: Source) -> Iterator[Machine]:
+    """All six packages are installed, each role's own as an earlier version, and a program is registered."""
+    with booted(source.folder.parent) as machine:
+        for role in ROLES:
+            source.put_as_earlier(configured.package(role))
+            source.put(configured.conf_package(role))
+        source.publish(machine)
+        machine.run("apt-get", "install", "--yes", "--no-install-recommends", *NAMES)
+        machine.soon("sh", text=machine.soon(*AS_SERVER, "join-line", "client"))
+        (machine.root / "root" / "hello.sh").write_text(PROGRAM)
+        machine.run("xw", "app", "register", "hello", "hello.sh")
+        yield machine
+
+
+def as_server(machine: Machine, *words: str) -> str:
+    return machine.run(*AS_SERVER, *words).stdout
+
+
+def states(machine: Machine) -> list[str]:
+    jobs = json.loads(machine.run("xw", "job", "list", "--format", "json").stdout)
+    return sorted(job["state"] for job in jobs)
+
+
+def versions(machine: Machine) -> set[str]:
+    shown = machine.run("dpkg-query", "--show", "--showformat=${Version}\\n", *(f"xwhep-{role}" for role in ROLES))
+    return set(shown.stdout.split())
+
+
+@pytest.mark.parametrize(("role", "most"), [("server", 1.5), ("worker", 3.0)])
+def test_unit_runs_hardened_as_its_own_user(machine: Machine, role: str, most: float) -> None:
+    unit = f"xwhep-{role}.service"
+    assert machine.run("systemctl", "is-active", unit).stdout == "active\n"
+    assert machine.run("systemctl", "is-enabled", unit).stdout == "enabled\n"
+    number = machine.run("systemctl", "show", "--property=MainPID", "--value", unit).stdout.strip()
+    status = machine.run("cat", f"/proc/{number}/status").stdout
+    user = machine.run("id", "--user", f"xwhep-{role}").stdout.strip()
+    assert f"\nUid:\t{user}\t{user}\t{user}\t{user}\n" in status
+    assert "\nSeccomp:\t2\n" in status
+    assert "\nNoNewPrivs:\t1\n" in status
+    said = machine.run("systemd-analyze", "security", "--no-pager", unit, check=False).stdout.splitlines()[-1]
+    assert float(said.rpartition(": ")[2].split()[0]) <= most
+
+
+def test_join_line_is_the_deployments(machine: Machine, configured: Grid) -> None:
+    line = parse_join_line(as_server(machine, "join-line", "worker"))
+    assert line.token == configured.deployment.joins[0].token
+    assert line.address == "https://grid.invalid:4321"
+
+
+def test_a_job_passes_through_server_and_worker(machine: Machine) -> None:
+    done = machine.run("timeout", "60", "xw", "job", "submit", "hello", "--wait", "--", "world", "0")
+    assert "hello world" in done.stdout
+
+
+def test_upgrade_keeps_jobs_data_and_logins(machine: Machine, configured: Grid, source: Source) -> None:
+    """Under two jobs that run and two that wait. The login is that of before: nobody types a password again."""
+    assert versions(machine) == {EARLIER}
+    words = ("xw", "job", "submit", "hello", "--cpus", "1", "--", "again", LONG_S)
+    jobs = [machine.run(*words).stdout.split()[-1] for _ in range(4)]
+    deadline = time.monotonic() + SOON_S
+    while "running" not in states(machine):
+        assert time.monotonic() < deadline, states(machine)
+        time.sleep(0.1)
+    machine.run("xwhep-server", "backup", "/var/backups/before.backup")
+    assert {"running", "pending"} <= set(states(machine))
+    for role in ROLES:
+        source.put(configured.package(role))
+    source.publish(machine)
+    machine.run("apt-get", "upgrade", "--yes")
+    assert versions(machine) == {configured.facts("images")["server"]["version"]}
+    machine.soon("xw", "job", "list")
+    machine.run("timeout", "60", "xw", "job", "wait", *jobs)
+    for number, job in enumerate(jobs):
+        machine.run("xw", "job", "results", job, "-o", f"results-{number}")
+        assert (machine.root / "root" / f"results-{number}" / "stdout").read_text() == "hello again\n"
+
+
+def test_purged_without_a_trace(machine: Machine) -> None:
+    machine.run("apt-get", "purge", "--yes", *NAMES)
+    assert "xwhep" not in machine.run("systemctl", "list-units", "--all", "--full", "xwhep*", "--no-legend").stdout
+    for folder in ("etc", "usr/bin", "usr/lib/systemd", "usr/share", "var/lib"):
+        found = [path for path in (machine.root / folder).rglob("*xwhep*") if "__pycache__" not in path.parts]
+        assert [path for path in found if "apt/lists" not in str(path)] == []
