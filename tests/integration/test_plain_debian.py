@@ -14,7 +14,7 @@ import pytest
 
 from clones import REPOSITORY
 from grids import Grid
-from machines import Machine, booted, make_root
+from machines import Machine, booted, make_root, why_not
 from workshop import LOCK
 from xwhep.common.join import parse_join_line
 from xwhep_packaging import lockfile, settings
@@ -65,6 +65,8 @@ class Source:
 
 @pytest.fixture(scope="module")
 def source(configured: Grid, tmp_path_factory: pytest.TempPathFactory) -> Source:
+    if reason := why_not():
+        pytest.skip(f"this machine cannot boot another one in namespaces: {reason}")
     root = tmp_path_factory.mktemp("machine") / "root"
     make_root(root)
     return Source(root / "source")

@@ -43,6 +43,7 @@ pivot_root . mnt
 umount -l /mnt
 exec env -i container=test {PATH} /sbin/init
 """
+_CGROUP2 = re.compile(r"^\S+ (\S+) cgroup2 ", re.M)
 NAMESPACES = ("mount", "pid", "uts", "ipc", "net", "cgroup")
 
 
@@ -84,6 +85,16 @@ def make_root(folder: Path) -> None:
     (folder / "etc" / "systemd" / "system" / "systemd-modules-load.service").symlink_to("/dev/null")
 
 
+def why_not() -> str:
+    """Why this machine cannot boot another one in namespaces; empty when it can."""
+    if not _CGROUP2.search(Path("/proc/self/mounts").read_text()):
+        return "it has no cgroups of version 2"
+    script = 'mount -t cgroup2 cgroup2 /mnt && mkdir "$1/xwhep-probe-$$" && rmdir "$1/xwhep-probe-$$"'
+    argv = ["unshare", *(f"--{kind}" for kind in NAMESPACES), "--propagation=private", "--fork", "--kill-child"]
+    done = subprocess.run([*argv, "sh", "-c", script, "sh", _cgroups()], capture_output=True, text=True, check=False)
+    return done.stderr.strip()
+
+
 @contextmanager
 def booted(root: Path) -> Iterator[Machine]:
     """Its systemd has started all that starts at boot. At the end it is cut off, as by a power failure."""
@@ -107,7 +118,7 @@ def booted(root: Path) -> Iterator[Machine]:
 
 def _cgroups() -> Path:
     """Where this machine has its cgroups of version 2."""
-    found = re.search(r"^\S+ (\S+) cgroup2 ", Path("/proc/self/mounts").read_text(), re.M)
+    found = _CGROUP2.search(Path("/proc/self/mounts").read_text())
     assert found, "this machine has no cgroups of version 2"
     return Path(found[1])
 
