@@ -83,7 +83,7 @@ def docker(debian: Path, folder: Path) -> Iterator[Call]:
 def buildah(debian: Path, folder: Path) -> Iterator[Call]:
     """buildah and podman, in storage of their own; a chroot is all that buildah takes."""
     with tempfile.TemporaryDirectory(prefix="run-") as short:  # podman takes no longer path than 50 characters
-        options = [f"--root={folder / 'root'}", f"--runroot={short}", "--storage-driver=vfs"]
+        options = [f"--root={folder / 'root'}", f"--runroot={short}"]
         yield from _in_storage(debian, options)
 
 
