@@ -32,10 +32,8 @@ def version_tag(version: str) -> str:
     return version.translate(str.maketrans("~+:", "---"))
 
 
-def base_recipe(rootfs_key: str, tools: dict[str, str]) -> Recipe:
-    return Recipe(
-        stage=BASE_STAGE, name="base", inputs={"rootfs": rootfs_key, "buildah": tools["buildah"], "code": _code()}
-    )
+def base_recipe(rootfs_key: str) -> Recipe:
+    return Recipe(stage=BASE_STAGE, name="base", inputs={"rootfs": rootfs_key, "code": _code()})
 
 
 def recipe(settings: Settings, name: str, upstream: dict[str, str]) -> Recipe:
@@ -53,7 +51,7 @@ def recipe(settings: Settings, name: str, upstream: dict[str, str]) -> Recipe:
 
 
 def _code() -> str:
-    return sha256_file(Path(__file__)) + sha256_file(Path(baking.__file__))
+    return "".join(sha256_file(Path(file)) for file in (__file__, str(baking.__file__), str(containerfile.__file__)))
 
 
 def make_base_image(settings: Settings, rootfs: Output, draft: Draft) -> None:
