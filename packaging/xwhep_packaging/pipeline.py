@@ -167,7 +167,7 @@ class Pipeline:
             needs=("base:rootfs",),
             recipe=lambda: images.base_recipe(self.recipe("base:rootfs").key),
             maker=lambda draft: images.make_base_image(self.settings, self.output("base:rootfs"), draft),
-            present=lambda output: output.manifest.facts["digest"].removeprefix("sha256:") in engines.stored_images(),
+            present=lambda output: engines.is_stored(output.manifest.facts["digest"], output.manifest.facts["tags"]),
         )
 
     def _source_steps(self, name: str) -> list[Step]:
