@@ -99,6 +99,7 @@ def make_image(settings: Settings, name: str, inputs: ImageInputs, draft: Draft)
         epoch=inputs.epoch,
         arguments=_arguments(inputs, version),
         id_file=draft.folder / "id",
+        isolation=settings.surroundings.isolation,
     )
     draft.facts.update({**baked(bake, name, draft), "version": version, "epoch": inputs.epoch})
     remove_tree(context)
@@ -133,8 +134,13 @@ def image_of(output: Output) -> Image:
 
 def _tags(settings: Settings, name: str, version: str, inputs: ImageInputs) -> tuple[str, ...]:
     """By version and by time; the second name belongs to the bound image where there is one (decision 12)."""
-    by_version = f"{settings.product.name}-{name}:{version_tag(version)}"
-    return (by_version,) if inputs.bound else (by_version, f"{settings.dated_name(name)}_{dated(inputs.epoch)}:latest")
+    prefix = settings.surroundings.image_prefix
+    by_version = f"{prefix}{settings.product.name}-{name}:{version_tag(version)}"
+    return (
+        (by_version,)
+        if inputs.bound
+        else (by_version, f"{prefix}{settings.dated_name(name)}_{dated(inputs.epoch)}:latest")
+    )
 
 
 def _arguments(inputs: ImageInputs, version: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,9 @@ def test_bake_command() -> None:
     first, second = (index for index, word in enumerate(argv) if word == "--build-arg")
     assert (argv[first + 1], argv[second + 1]) == ("BASE=b; rm -rf /", "VERSION=1")
     assert bake.command() == argv
+    assert "--isolation=chroot" in argv
+    other = replace(bake, isolation="oci").command()
+    assert {*other} - {*argv} == {"--isolation=oci", "--runtime=runc"}
 
 
 # The configuration
