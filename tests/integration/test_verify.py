@@ -10,7 +10,7 @@ import pytest
 from clones import Clone
 
 WHOLE_LIMIT_S = 3600
-ZONE = "usr/share/doc/xwhep-client/zone"
+ZONE = "usr/share/xwhep-client/zone"
 LEAK = f'override_dh_installdocs:\n\tdh_installdocs\n\techo "zone=$$TZ" > debian/xwhep-client/{ZONE}\n'
 
 
