@@ -79,3 +79,7 @@ def task_deploy() -> Iterator[tasks.Task | tasks.DoitTask]:
 
 def task_bench() -> Iterator[tasks.Task]:
     yield from tasks.bench()
+
+
+def task_verify() -> Iterator[tasks.Task | tasks.DoitTask]:
+    yield from tasks.verify()

@@ -16,13 +16,14 @@ from xwhep_packaging.store import Draft, remove_tree
 # No history: it names tags and build arguments, so two ways to one image would differ.
 # Docker's format: OCI's has no health check.
 BUILDAH_OPTIONS = (
-    "--isolation=chroot",
     "--layers=false",
     "--format=docker",
     "--omit-history",
     "--identity-label=false",
     "--pull=never",
 )
+# How a RUN is kept from the machine; oci wants a runtime, and crun fails under some control groups.
+ISOLATIONS = {"chroot": ("--isolation=chroot",), "oci": ("--isolation=oci", "--runtime=runc")}
 # What docker's format keeps of the container that an image was made in.
 RUN_RESIDUE = frozenset({"container", "container_config", "docker_version", "history"})
 CONFIG_RESIDUE = frozenset({"Hostname", "Image"})
@@ -38,6 +39,7 @@ class Bake:
     epoch: int
     arguments: dict[str, str]
     id_file: Path
+    isolation: str = "chroot"
 
     def command(self) -> list[str]:
         arguments = [
@@ -48,6 +50,7 @@ class Bake:
             "buildah",
             "build",
             *BUILDAH_OPTIONS,
+            *ISOLATIONS[self.isolation],
             *time,
             *arguments,
             f"--file={self.file}",

@@ -26,9 +26,6 @@ class Around(Protocol):
     @property
     def engine(self) -> Engine: ...
 
-    @property
-    def tools(self) -> dict[str, str]: ...
-
     def output(self, name: str) -> Output: ...
 
     def keys(self, *names: str) -> dict[str, str]: ...
@@ -76,7 +73,7 @@ class Binding:
             name=f"conf:{role}",
             doc=f"the private package that binds a {role} to the deployment",
             needs=(),
-            recipe=lambda: conf.recipe(self._settings, self.deployment, role, self._around.tools["dpkg"]),
+            recipe=lambda: conf.recipe(self._settings, self.deployment, role),
             maker=lambda draft: conf.make_conf(self._settings, self.deployment, role, draft),
         )
 

@@ -7,7 +7,7 @@ builder = "command"   a tree that makes its own .debs
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -20,6 +20,21 @@ Argv = Annotated[list[str], Meta(min_length=1)]
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of every table of the pipeline file: an unknown key is an error."""
+
+
+class Surroundings(Section, frozen=True, kw_only=True):
+    """What a build may see of the machine it runs on. None of it may decide a byte, hence none is part of a key;
+    `doit verify` gives other values. `clock_days` shifts the clock, `image_prefix` keeps a rebuild's images apart."""
+
+    host: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,40}\Z")] = "build"
+    timezone: Annotated[str, Meta(pattern=r"^[A-Za-z0-9/+_-]+\Z")] = "UTC"
+    locale: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._@-]+\Z")] = "C.UTF-8"
+    user: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*\Z")] = "build"
+    umask: Annotated[str, Meta(pattern=r"^0?[0-7]{3}\Z")] = "0022"
+    parallel: Annotated[int, Meta(ge=1, le=1024)] = 2
+    clock_days: int = 0
+    isolation: Literal["chroot", "oci"] = "chroot"
+    image_prefix: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9-]*-)?\Z")] = ""
 
 
 class Source(Section, frozen=True, kw_only=True, tag_field="builder", tag="none"):

@@ -14,7 +14,7 @@ import platform
 import resource
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -267,6 +267,12 @@ def stored_names() -> dict[str, set[str]]:
         with contextlib.suppress(OSError, ValueError):
             found |= {entry["id"]: set(entry.get("names") or ()) for entry in json.loads(listing.read_bytes())}
     return found
+
+
+def is_stored(digest: str, names: Iterable[str]) -> bool:
+    """Whether that storage has an image, and under each of these full names."""
+    known = stored_names().get(digest.removeprefix("sha256:"))
+    return known is not None and {*names} <= known
 
 
 def storage_root() -> Path:

@@ -15,6 +15,7 @@
     ├── CheckError         21   a check of `doit test` fails
     ├── CommandError       22   a tool failed in a way no stage foresaw
     ├── LockError          23   the lock is missing, out of date or damaged, or a root differs from it
+    ├── VerifyError        24   a rebuild gives other bytes, or cannot be compared
     ├── DeployError        27   a deployed grid does not come up, or its test job fails
     ├── ValuesError        30   the file of answers cannot be read as such, or there are no answers
     ├── UnknownKey         31   the file of answers has a key that nobody knows
@@ -119,6 +120,10 @@ class CommandError(PipelineError):
 
 class LockError(PipelineError):
     exit_code, code = 23, "lock"
+
+
+class VerifyError(PipelineError):
+    exit_code, code = 24, "verify"
 
 
 class DeployError(PipelineError):

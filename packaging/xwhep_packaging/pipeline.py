@@ -15,7 +15,7 @@ import time
 from functools import cached_property
 from pathlib import Path
 
-from xwhep_packaging import command, engines
+from xwhep_packaging import command, engines, toolset
 from xwhep_packaging.artefacts import Commit, Output
 from xwhep_packaging.binding import Binding
 from xwhep_packaging.command import Command
@@ -29,7 +29,6 @@ from xwhep_packaging.step import Step
 from xwhep_packaging.store import Draft, Recipe, Store
 from xwhep_packaging.supply import Around, Supply
 
-TOOLS = ("mmdebstrap", "buildah", "dpkg")
 CHROOT = "base:chroot"
 
 
@@ -57,16 +56,14 @@ class Pipeline:
 
     @cached_property
     def tools(self) -> dict[str, str]:
-        """Versions of the tools that decide bytes, by Debian package."""
-        argv = ["dpkg-query", "-W", "-f", "${Package} ${Version}\\n", *TOOLS]
-        rows = command.run(Command(argv=argv), check=False).stdout.splitlines()
-        found = dict(row.split(" ", 1) for row in rows if " " in row)
-        return {tool: found.get(tool) or command.find_tool(tool) for tool in TOOLS}
+        """Versions of the tools that decide bytes."""
+        return toolset.versions(self.store.scratch("tools") / "versions.json")
 
     def recipe(self, name: str) -> Recipe:
+        """What decides a step: what its stage says, and the versions of the tools that make it."""
         known = self._recipes.get(name)
         if known is None:
-            known = self._recipes[name] = self.steps[name].recipe()
+            known = self._recipes[name] = toolset.with_tools(self.steps[name].recipe(), lambda: self.tools)
         return known
 
     def find(self, name: str) -> Output | None:
@@ -154,7 +151,7 @@ class Pipeline:
                 name=f"base:{kind}",
                 doc=docs[kind],
                 needs=(f"packages:{kind}",),
-                recipe=lambda: base.recipe(self.settings, kind, self.supply.digest(kind), self.tools),
+                recipe=lambda: base.recipe(self.settings, kind, self.supply.digest(kind)),
                 maker=lambda draft: base.make_base(self.settings, kind, self.supply.full(kind, draft), draft),
             ),
         ]
@@ -168,9 +165,9 @@ class Pipeline:
             name="base:image",
             doc="the shared base layer, in the image storage",
             needs=("base:rootfs",),
-            recipe=lambda: images.base_recipe(self.recipe("base:rootfs").key, self.tools),
+            recipe=lambda: images.base_recipe(self.recipe("base:rootfs").key),
             maker=lambda draft: images.make_base_image(self.settings, self.output("base:rootfs"), draft),
-            present=lambda output: output.manifest.facts["digest"].removeprefix("sha256:") in engines.stored_images(),
+            present=lambda output: engines.is_stored(output.manifest.facts["digest"], output.manifest.facts["tags"]),
         )
 
     def _source_steps(self, name: str) -> list[Step]:
@@ -247,7 +244,7 @@ class Pipeline:
         def recipe() -> Recipe:
             more = self._additions(name)
             shared = self.recipe(CHROOT)
-            return base.derived_recipe(shared.key, more, self.supply.digest(wanted), self.tools) if more.any else shared
+            return base.derived_recipe(shared.key, more, self.supply.digest(wanted)) if more.any else shared
 
         def make(draft: Draft) -> None:
             inputs = base.Derived(

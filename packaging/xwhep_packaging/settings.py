@@ -30,6 +30,7 @@ from xwhep_packaging.definitions import (
     Section,
     Service,
     StdebSource,
+    Surroundings,
 )
 from xwhep_packaging.errors import SettingsError
 
@@ -172,6 +173,7 @@ class Settings(Section, frozen=True, kw_only=True):
     network_test: NetworkTest = NetworkTest()
     deploy: Deploy = Deploy()
     deployment: Deployment = Deployment()
+    surroundings: Surroundings = Surroundings()
     root: str = "."
     file: str = ""
 
@@ -316,6 +318,7 @@ def _known_keys() -> set[str]:
         NetworkTest,
         Deploy,
         Deployment,
+        Surroundings,
     )
     return {"builder", *(name for section in sections for name in section.__struct_fields__)} - {"root", "file"}
 

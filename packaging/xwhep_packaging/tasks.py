@@ -22,6 +22,9 @@ from xwhep_packaging.errors import PipelineError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.progress import Progress
 from xwhep_packaging.store import Store
+from xwhep_packaging.verify import verdict
+from xwhep_packaging.verify.variations import VARIATIONS
+from xwhep_packaging.verify.verdict import Plan
 
 Task = dict[str, Any]
 PIPELINE_FILE = Path("packaging") / "pipeline.toml"
@@ -204,6 +207,27 @@ def bench() -> Iterator[Task]:
             "task_dep": ["build"],
             "io": {"capture": False},
         }
+
+
+def verify() -> Iterator[Task | DoitTask]:
+    """All variations in pairs as one task, the bounded set and each variation alone as verify:NAME."""
+    plans: dict[str, tuple[str, Callable[[], Plan]]] = {
+        "ci": ("two rebuilds, each variation on in one of them; no root made again", verdict.plan_bounded),
+        **{name: (one.doc, partial(verdict.plan_one, name)) for name, one in VARIATIONS.items()},
+    }
+    yield {"basename": "verify", **_verify_task(verdict.plan_all, "rebuild under variations, each pair of them met")}
+    for name, (doc, plan) in plans.items():
+        task = dict_to_task({"name": f"verify:{name}", **_verify_task(plan, doc)})
+        task.subtask_of = "verify"
+        yield task
+
+
+def _verify_task(plan: Callable[[], Plan], doc: str) -> Task:
+    def run() -> None:
+        verdict.verify(pipeline(), plan(), _say)
+
+    needs = [name for name in pipeline().steps if name.startswith(("debs:", "images:"))]
+    return {"doc": doc, "actions": [(guarded, [run])], "task_dep": needs, "io": {"capture": False}}
 
 
 def deploy() -> Iterator[Task | DoitTask]:

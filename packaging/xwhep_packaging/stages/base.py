@@ -111,7 +111,7 @@ class Made:
         return place
 
 
-def recipe(settings: Settings, kind: str, debs: str, tools: dict[str, str]) -> Recipe:
+def recipe(settings: Settings, kind: str, debs: str) -> Recipe:
     """What decides a root file system: `debs`, the digest of its packages, and how they are put together."""
     rootfs = settings.chroot if kind == "chroot" else settings.base
     return Recipe(
@@ -123,7 +123,6 @@ def recipe(settings: Settings, kind: str, debs: str, tools: dict[str, str]) -> R
             "exclude": " ".join(rootfs.exclude),
             "include": " ".join(rootfs.include),
             "remove": " ".join(rootfs.remove),
-            "mmdebstrap": tools["mmdebstrap"],
             "code": sha256_file(Path(__file__)),
         },
     )
@@ -196,7 +195,7 @@ class Additions:
         return bool(self.packages or self.clauses)
 
 
-def derived_recipe(shared_key: str, more: Additions, debs: str, tools: dict[str, str]) -> Recipe:
+def derived_recipe(shared_key: str, more: Additions, debs: str) -> Recipe:
     """What decides a chroot that stands on the shared one; sources that need the same share it."""
     digest = hashlib.sha256(repr(more).encode()).hexdigest()
     return Recipe(
@@ -207,7 +206,6 @@ def derived_recipe(shared_key: str, more: Additions, debs: str, tools: dict[str,
             "packages": debs,
             "asked for": " ".join(more.packages),
             "build dependencies": ", ".join(more.clauses),
-            "mmdebstrap": tools["mmdebstrap"],
             "code": sha256_file(Path(__file__)),
         },
     )

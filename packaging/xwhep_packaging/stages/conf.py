@@ -27,7 +27,7 @@ OPEN_ROLES = frozenset({"client"})
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 
 
-def recipe(settings: Settings, deployment: Deployment, role: str, dpkg: str) -> Recipe:
+def recipe(settings: Settings, deployment: Deployment, role: str) -> Recipe:
     """What decides a conf package. Contents come in by a keyed digest: no secret can be guessed from it."""
     inputs = {
         "deployment": deployment.about.name,
@@ -37,7 +37,6 @@ def recipe(settings: Settings, deployment: Deployment, role: str, dpkg: str) -> 
         "server": deployment.about.server,
         "maintainer": settings.product.maintainer,
         "templates": sha256_tree(TEMPLATES),
-        "dpkg": dpkg,
         "code": sha256_file(Path(__file__)),
     }
     return Recipe(stage=STAGE, name=role, inputs=inputs)

@@ -32,10 +32,8 @@ def version_tag(version: str) -> str:
     return version.translate(str.maketrans("~+:", "---"))
 
 
-def base_recipe(rootfs_key: str, tools: dict[str, str]) -> Recipe:
-    return Recipe(
-        stage=BASE_STAGE, name="base", inputs={"rootfs": rootfs_key, "buildah": tools["buildah"], "code": _code()}
-    )
+def base_recipe(rootfs_key: str) -> Recipe:
+    return Recipe(stage=BASE_STAGE, name="base", inputs={"rootfs": rootfs_key, "code": _code()})
 
 
 def recipe(settings: Settings, name: str, upstream: dict[str, str]) -> Recipe:
@@ -53,7 +51,7 @@ def recipe(settings: Settings, name: str, upstream: dict[str, str]) -> Recipe:
 
 
 def _code() -> str:
-    return sha256_file(Path(__file__)) + sha256_file(Path(baking.__file__))
+    return "".join(sha256_file(Path(file)) for file in (__file__, str(baking.__file__), str(containerfile.__file__)))
 
 
 def make_base_image(settings: Settings, rootfs: Output, draft: Draft) -> None:
@@ -101,6 +99,7 @@ def make_image(settings: Settings, name: str, inputs: ImageInputs, draft: Draft)
         epoch=inputs.epoch,
         arguments=_arguments(inputs, version),
         id_file=draft.folder / "id",
+        isolation=settings.surroundings.isolation,
     )
     draft.facts.update({**baked(bake, name, draft), "version": version, "epoch": inputs.epoch})
     remove_tree(context)
@@ -135,8 +134,13 @@ def image_of(output: Output) -> Image:
 
 def _tags(settings: Settings, name: str, version: str, inputs: ImageInputs) -> tuple[str, ...]:
     """By version and by time; the second name belongs to the bound image where there is one (decision 12)."""
-    by_version = f"{settings.product.name}-{name}:{version_tag(version)}"
-    return (by_version,) if inputs.bound else (by_version, f"{settings.dated_name(name)}_{dated(inputs.epoch)}:latest")
+    prefix = settings.surroundings.image_prefix
+    by_version = f"{prefix}{settings.product.name}-{name}:{version_tag(version)}"
+    return (
+        (by_version,)
+        if inputs.bound
+        else (by_version, f"{prefix}{settings.dated_name(name)}_{dated(inputs.epoch)}:latest")
+    )
 
 
 def _arguments(inputs: ImageInputs, version: str) -> dict[str, str]:

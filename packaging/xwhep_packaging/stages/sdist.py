@@ -57,7 +57,7 @@ def resolve(settings: Settings, store: Store, name: str) -> Commit:
 
 def recipe(name: str, commit: Commit) -> Recipe:
     """What decides the unpacked tree: the archive alone."""
-    return Recipe(stage=STAGE, name=name, inputs={"sdist": commit.content, "format": "1"})
+    return Recipe(stage=STAGE, name=name, inputs={"sdist": commit.content, "code": sha256_file(Path(__file__))})
 
 
 def make_source(commit: Commit, draft: Draft) -> None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from xwhep_packaging import command
-from xwhep_packaging.artefacts import Commit
+from xwhep_packaging import command, git_answers
+from xwhep_packaging.artefacts import Commit, sha256_file
 from xwhep_packaging.command import Command
 from xwhep_packaging.definitions import Source
 from xwhep_packaging.errors import NetworkError, SourceError
@@ -103,7 +103,7 @@ def recipe(name: str, source: Source, commit: Commit) -> Recipe:
             "shipped commit": commit.shipped_sha,
             "tag": commit.tag,
             "paths": " ".join(shipped_paths(source)),
-            "format": "1",
+            "code": sha256_file(Path(__file__)) + sha256_file(Path(str(git_answers.__file__))),
         },
     )
 

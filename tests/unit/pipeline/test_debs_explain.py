@@ -61,3 +61,43 @@ def test_kinds_of_failure_are_told_apart(log: str, what: str, tmp_path: Path) ->
     assert error.cause
     assert error.next_step
     assert error.log == tmp_path / "log"
+
+
+# The network, which no build has
+
+
+RESOLVE = (
+    "no network: asked for mirror.invalid\nurllib.error.URLError: <urlopen error Temporary failure in name resolution>"
+)
+
+
+@pytest.mark.parametrize(
+    ("log", "host"),
+    [
+        (RESOLVE, "mirror.invalid"),
+        ("curl: (6) Could not resolve host: files.invalid", "files.invalid"),
+        ("curl: (7) Failed to connect to 192.0.2.7 port 80: Network is unreachable", "192.0.2.7"),
+        ("wget: unable to resolve host address 'a.invalid'", "a.invalid"),
+        ("HTTPSConnectionPool(host='index.invalid', port=443): Max retries exceeded with url: /x", "index.invalid"),
+        ("Err:1 http://debs.invalid sid InRelease\n  Could not resolve 'debs.invalid'", "debs.invalid"),
+        ("fatal: unable to access 'https://git.invalid/x/': Could not resolve host: git.invalid", "git.invalid"),
+    ],
+    ids=["python", "curl", "curl by number", "wget", "pip", "apt", "git"],
+)
+def test_a_build_that_wants_the_network_says_which_host(log: str, host: str) -> None:
+    error = explain.failed_build("grid", f"{NOISE}{log}\n", Path("/the/log"))
+    assert error.what == f"source 'grid' wants the network: {host}"
+    assert "the network is off" in error.next_step
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        "no network: asked for mirror.invalid\nValueError: wrong\n",
+        "no network: asked for build\nConnection refused\n",
+        "see http://docs.invalid/errors\nValueError: wrong\n",
+    ],
+    ids=["another failure", "its own name", "an address in a message"],
+)
+def test_a_build_that_fails_otherwise_is_told_otherwise(log: str) -> None:
+    assert explain.wanted_hosts(log) == []

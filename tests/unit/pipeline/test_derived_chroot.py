@@ -12,7 +12,6 @@ from xwhep_packaging.stages import base
 
 MORE = base.Additions(packages=("cmake",), clauses=("zlib1g-dev (>= 1:1.2)", "aa | bb"))
 CALLS = re.compile(r"(?:^|[\s;&|=(])(?:/\S*/)?(?:apt(?:-get)?|dpkg)\s|APT_CONFIG")
-TOOLS = {"mmdebstrap": "1"}
 
 
 @pytest.fixture
@@ -49,10 +48,10 @@ def test_apt_is_asked_for_all_of_it_at_once() -> None:
 
 
 def test_key_follows_what_is_needed_and_nothing_else() -> None:
-    key = base.derived_recipe("shared", MORE, "debs", TOOLS).key
+    key = base.derived_recipe("shared", MORE, "debs").key
     same = base.Additions(packages=MORE.packages, clauses=MORE.clauses)
-    assert key == base.derived_recipe("shared", same, "debs", TOOLS).key
-    assert key != base.derived_recipe("shared", base.Additions(packages=("cmake",)), "debs", TOOLS).key
-    assert key != base.derived_recipe("shared", MORE, "other debs", TOOLS).key
-    assert key != base.derived_recipe("other", MORE, "debs", TOOLS).key
+    assert key == base.derived_recipe("shared", same, "debs").key
+    assert key != base.derived_recipe("shared", base.Additions(packages=("cmake",)), "debs").key
+    assert key != base.derived_recipe("shared", MORE, "other debs").key
+    assert key != base.derived_recipe("other", MORE, "debs").key
     assert not base.Additions().any

@@ -156,6 +156,7 @@ def expected() -> dict[str, dict[str, str]]:
         "[cache]": settings.Cache,
         "[deploy]": settings.Deploy,
         "[deployment]": settings.Deployment,
+        "[surroundings]": definitions.Surroundings,
     }
     tables = {heading: defaults(section) for heading, section in names.items()}
     common = tables["[sources.NAME]"]

@@ -169,18 +169,15 @@ def test_log_and_call_hold_no_secret(settings: Settings, made: Deployment, tmp_p
 
 
 def test_key_follows_contents_and_tells_nothing(settings: Settings, load: Load, made: Deployment) -> None:
-    recipe = conf.recipe(settings, made, "server", "1.22")
-    assert conf.recipe(settings, made, "server", "1.22").key == recipe.key
+    recipe = conf.recipe(settings, made, "server")
+    assert conf.recipe(settings, made, "server").key == recipe.key
     changes = [
-        conf.recipe(settings, making.rotated(made, "admin", MADE_AT), "server", "1.22"),
-        conf.recipe(settings, made, "worker", "1.22"),
-        conf.recipe(settings, made, "server", "1.23"),
-        conf.recipe(settings, deployment(), "server", "1.22"),
-        conf.recipe(
-            load(('name = "grid"\n', 'name = "grid"\nmaintainer = "A <a@b.invalid>"\n')), made, "server", "1.22"
-        ),
+        conf.recipe(settings, making.rotated(made, "admin", MADE_AT), "server"),
+        conf.recipe(settings, made, "worker"),
+        conf.recipe(settings, deployment(), "server"),
+        conf.recipe(load(('name = "grid"\n', 'name = "grid"\nmaintainer = "A <a@b.invalid>"\n')), made, "server"),
     ]
-    assert len({recipe.key, *(other.key for other in changes)}) == 6
+    assert len({recipe.key, *(other.key for other in changes)}) == 5
     text = json.dumps(dict(recipe.inputs))
     assert list(Scan(secrets_of(made)).content("the inputs", text.encode())) == []
     assert PASSWORD not in text
@@ -189,10 +186,10 @@ def test_key_follows_contents_and_tells_nothing(settings: Settings, load: Load, 
 def test_key_follows_templates(
     settings: Settings, made: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = conf.recipe(settings, made, "server", "1").key
+    before = conf.recipe(settings, made, "server").key
     (tmp_path / "control").write_text("Package: other\n")
     monkeypatch.setattr(conf, "TEMPLATES", tmp_path)
-    assert conf.recipe(settings, made, "server", "1").key != before
+    assert conf.recipe(settings, made, "server").key != before
 
 
 # Steps

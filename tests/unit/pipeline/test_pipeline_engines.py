@@ -169,6 +169,13 @@ def test_podman_knows_its_images(storage: Path, tmp_path: Path) -> None:
     assert not engine.has_image(KNOWN)
 
 
+def test_a_stored_image_has_its_names(storage: Path) -> None:
+    """One that lost its name cannot be built on, though it is there."""
+    assert engines.is_stored(KNOWN, ["x"])
+    assert not engines.is_stored(KNOWN, ["x", "y"])
+    assert not engines.is_stored("sha256:" + "b" * 64, [])
+
+
 @pytest.fixture
 def tried(storage: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
     """Containers start only under the configuration of that name. Returns the configurations that were tried."""

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,6 @@ from xwhep_packaging.store import Draft
 
 Load = Callable[..., Settings]
 UPSTREAM = {"base:image": "k1", "debs:grid": "k2", "folder": "k3", "epoch": "1"}
-TOOLS = {"buildah": "1.28", "mmdebstrap": "1.2"}
 
 
 def output(folder: Path, name: str, files: tuple[str, ...] = (), **facts: object) -> Output:
@@ -70,10 +70,9 @@ def test_key_follows_names_and_inputs(load: Load) -> None:
         assert images.recipe(load(), "server", {**UPSTREAM, name: "other"}).key != key
 
 
-def test_base_key_follows_root_and_tool() -> None:
-    key = images.base_recipe("k", TOOLS).key
-    assert images.base_recipe("other", TOOLS).key != key
-    assert images.base_recipe("k", {**TOOLS, "buildah": "1.29"}).key != key
+def test_base_key_follows_root() -> None:
+    key = images.base_recipe("k").key
+    assert images.base_recipe("other").key != key
 
 
 # The call
@@ -96,6 +95,9 @@ def test_bake_command() -> None:
     first, second = (index for index, word in enumerate(argv) if word == "--build-arg")
     assert (argv[first + 1], argv[second + 1]) == ("BASE=b; rm -rf /", "VERSION=1")
     assert bake.command() == argv
+    assert "--isolation=chroot" in argv
+    other = replace(bake, isolation="oci").command()
+    assert {*other} - {*argv} == {"--isolation=oci", "--runtime=runc"}
 
 
 # The configuration

@@ -72,6 +72,7 @@ def make_debs(settings: Settings, commit: Commit, inputs: Inputs, draft: Draft) 
             packages=_installed(inputs.chroot),
             profiles=tuple(debian.profiles),
             check=debian.check,
+            surroundings=settings.surroundings,
         ),
         log=draft.log,
     )

@@ -121,6 +121,8 @@ def _run(job: Job, source: CommandSource, chroot: Chroot) -> list[Deb]:
     result = chroot.shell(script(source), f"/build/{tree.name}", job.log)
     if result.returncode == SERVICE_FAILED:
         raise _service_error(job, source, result.stdout)
+    if result.returncode != 0 and explain.wanted_hosts(result.stdout):
+        raise explain.network_wanted(job.name, result.stdout, job.log)
     if result.returncode != 0:
         raise BuildError(
             f"the command of source {job.name!r} fails with status {result.returncode}",

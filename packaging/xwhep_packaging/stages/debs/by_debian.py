@@ -62,7 +62,10 @@ def run_build(job: Job, tree: Tree, steps: list[str]) -> None:
     # The one place where dpkg writes the day of the build; .changes, which comes after, holds the file's hash.
     date = formatdate(job.chroot.epoch).replace("-0000", "+0000")
     hook = shlex.quote(f"--hook-changes=sed -i 's/^Build-Date: .*/Build-Date: {date}/' ../*.buildinfo")
-    build = f"cd {shlex.quote(tree.folder.name)} && exec dpkg-buildpackage -us -uc --build=full{lean} {hook}"
+    name = shlex.quote(tree.folder.name)
+    # Source tarballs keep modes, which were made under the umask of whoever unpacked and wrote.
+    modes = f"chmod --recursive u=rwX,go=rX {name}"
+    build = f"{modes} && cd {name} && exec dpkg-buildpackage -us -uc --build=full{lean} {hook}"
     result = job.chroot.shell("\n".join([*steps, build]), "/build", job.log)
     if result.returncode != 0:
         raise explain.failed_build(job.name, result.stdout, job.log)

@@ -1,35 +1,29 @@
 """A clean root file system on tmpfs for one call.
 
-root.tar ──> tmpfs, read-only ── bwrap: loopback alone, no root, fixed names, time zone and locale ──> argv
-work folder ────> /build ──────────┘
+root.tar ──> tmpfs, read-only ── no_network.py: loopback alone ── bwrap: no root, fixed names, zone, locale ──> argv
+work folder ────> /build ───────────────────────────────────────────┘
 """
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from xwhep_packaging import command
 from xwhep_packaging.command import Command, Result
+from xwhep_packaging.definitions import Surroundings
+from xwhep_packaging.errors import MissingTool
 
 ENTER = Path(__file__).parents[2] / "in-chroot"
+NO_NETWORK = Path(__file__).with_name("no_network.py")
 BUILD_USER = "1000"
-PARALLEL = 2
+CLOCK = "/run/clock.so"
+CLOCK_LIBRARIES = "*/faketime/libfaketime.so.1"
 
-
-@dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """What a build may see of the machine it runs on, and should not put into a package."""
-
-    host: str = "build"
-    timezone: str = "UTC"
-    locale: str = "C.UTF-8"
-    user: str = "build"
-    umask: str = "0022"
-
-
+USUAL = Surroundings()
 # For a second build that is to give the same bytes. The time differs by itself.
 ELSEWHERE = Surroundings(host="elsewhere", timezone="Etc/GMT-14", locale="C", user="other", umask="0002")
 
@@ -46,17 +40,27 @@ class Chroot:
     packages: frozenset[str] = frozenset()
     profiles: tuple[str, ...] = ()
     check: bool = False
-    surroundings: Surroundings = Surroundings()
+    surroundings: Surroundings = USUAL
 
     def command(self, argv: Sequence[str], cwd: str) -> list[str]:
         """`argv` as an unprivileged user, without network, with fixed host name and environment."""
-        unshare = ["unshare", "--mount", "--propagation", "private", "--"]
+        unshare = [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "--net",
+            "--",
+            sys.executable,
+            "-I",
+            str(NO_NETWORK),
+        ]
         enter = [str(ENTER), str(self.tarball), str(self.mountpoint)]
         umask = ["sh", "-c", f'umask {self.surroundings.umask} && exec "$@"', "sh"]
         return [*unshare, *enter, *self._bwrap(cwd), *umask, *argv]
 
     def _environment(self) -> dict[str, str]:
-        options = [f"parallel={PARALLEL}", *([] if self.check else ["nocheck"])]
+        options = [f"parallel={self.surroundings.parallel}", *([] if self.check else ["nocheck"])]
         return {
             "PATH": command.DEBIAN_PATH,
             "LC_ALL": self.surroundings.locale,
@@ -67,15 +71,22 @@ class Chroot:
             "SOURCE_DATE_EPOCH": str(self.epoch),
             "DEB_BUILD_OPTIONS": " ".join([*options, *(profile for profile in self.profiles if profile == "nodoc")]),
             "DEB_BUILD_PROFILES": " ".join(self.profiles),
+            **self._clock(),
         }
+
+    def _clock(self) -> dict[str, str]:
+        """Another date for every program that asks the C library; times of files stay what they are."""
+        days = self.surroundings.clock_days
+        return {"LD_PRELOAD": CLOCK, "FAKETIME": f"{days:+}d", "NO_FAKE_STAT": "1"} if days else {}
 
     def _bwrap(self, cwd: str) -> list[str]:
         variables = [part for name, value in self._environment().items() for part in ("--setenv", name, value)]
         mounts = ["--ro-bind", str(self.mountpoint), "/", "--bind", str(self.work), "/build"]
         kernel = ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run"]  # noqa: S108 - inside the chroot
-        user = ["--unshare-all", "--unshare-user", "--uid", BUILD_USER, "--gid", BUILD_USER]
+        clock = ["--ro-bind", str(clock_library()), CLOCK] if self.surroundings.clock_days else []
+        user = ["--unshare-all", "--share-net", "--unshare-user", "--uid", BUILD_USER, "--gid", BUILD_USER]
         names = ["--hostname", self.surroundings.host, "--die-with-parent", "--clearenv", *variables]
-        return ["bwrap", *mounts, *kernel, *user, *names, "--chdir", cwd, "--"]
+        return ["bwrap", *mounts, *kernel, *clock, *user, *names, "--chdir", cwd, "--"]
 
     def run(self, argv: Sequence[str], cwd: str, log: Path) -> Result:
         """Run to the end; the caller looks at the status."""
@@ -91,3 +102,15 @@ class Chroot:
     def elsewhere(self, work: Path) -> Chroot:
         """The same root file system with other surroundings and another work folder."""
         return dataclasses.replace(self, work=work, surroundings=ELSEWHERE)
+
+
+def clock_library() -> Path:
+    """The library that shifts a program's clock.
+
+    Raises:
+        MissingTool: this machine has none.
+    """
+    found = sorted(Path("/usr/lib").glob(CLOCK_LIBRARIES))
+    if not found:
+        raise MissingTool("the library faketime is not installed", next_step="apt-get install faketime")
+    return found[0]

@@ -6,10 +6,25 @@ import re
 from pathlib import Path
 
 from xwhep_packaging import command
+from xwhep_packaging.definitions import Surroundings
 from xwhep_packaging.errors import BuildError
+from xwhep_packaging.stages.debs.no_network import ASKED
 
 SHOWN_LINES = 8
+SHOWN_HOSTS = 3
 CONTEXT_LINES = 3  # a compiler shows the line it means and a caret below it
+WANTED = re.compile(rf"^{re.escape(ASKED)}(\S+)$", re.M)
+# Who asked for nothing but a name, and failed for another reason, is told that reason.
+NO_NETWORK = re.compile(
+    r"[Cc]ould not resolve|[Uu]nable to resolve|name resolution|Name or service not known|Network is unreachable"
+    r"|[Cc]onnection (?:refused|timed out)|getaddrinfo|Failed to connect|Max retries exceeded|NewConnectionError"
+)
+# Where a tool names the host itself, as one does that was given a number.
+NAMED = re.compile(
+    r"Could not resolve host:? '?([\w.-]+)|[Uu]nable to resolve host address .([\w.-]+)"
+    r"|[Ff]ailed to connect to ([\w.:-]+)"
+    r"|ConnectionPool\(host='([^']+)'|(?:Err|Ign):\d+ \w+://([^/\s]+)|\w+://([\w.-]+)"
+)
 UNMET = re.compile(r"[Uu]nmet build dependencies: (.*)")
 WRONG_CONTROL = re.compile(
     r"^(dpkg-[a-z]+|dh(?:_[a-z]+)?): error: .*(?:debian/(?:control|changelog)|control file|field|syntax).*", re.M
@@ -46,8 +61,31 @@ def _frame(lines: list[str], start: int) -> list[str]:
     return [lines[start], *shown]
 
 
+def wanted_hosts(log: str) -> list[str]:
+    """The hosts that a failed build wanted from the network, in its order; empty when that is not why it failed."""
+    failed = NO_NETWORK.search(log)
+    if not failed:
+        return []
+    own = frozenset({Surroundings().host, "localhost"})
+    named = (next(filter(None, groups)) for groups in NAMED.findall(_around(log, failed.start())))
+    hosts = [host for host in (*WANTED.findall(log), *named) if host not in own]
+    return list(dict.fromkeys(hosts))
+
+
+def network_wanted(name: str, log: str, file: Path) -> BuildError:
+    """The error for a build that fails without the network."""
+    return BuildError(
+        f"source {name!r} wants the network: {', '.join(wanted_hosts(log)[:SHOWN_HOSTS])}",
+        cause=relevant_lines(log) or command.last_lines(log),
+        next_step="the network is off: put what it fetches into the source, or its package into build_packages",
+        log=file,
+    )
+
+
 def failed_build(name: str, log: str, file: Path) -> BuildError:
     """The error for a dpkg-buildpackage that ended badly; `file` is where the log lies."""
+    if wanted_hosts(log):
+        return network_wanted(name, log, file)
     unmet = UNMET.search(log)
     if unmet:
         return BuildError(

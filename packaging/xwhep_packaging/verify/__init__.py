@@ -1,0 +1,1 @@
+"""`doit verify`: the same commit built again, differently, and compared bit by bit."""
