@@ -25,13 +25,15 @@ Every identifier is an opaque string. Unknown fields are ignored on reading, so 
     GET    /v1/apps                               -> list[App]                      user
     POST   /v1/apps            AppSpec            -> App                            user
     GET    /v1/apps/{name}                        -> App                            user
+    DELETE /v1/apps/{name}                        -> 204; 409 while a job that has not ended needs it   owner, admin
     POST   /v1/apps/{name}/mode   Mode            -> App                            owner, admin
     HEAD   /v1/blobs/{sha256}                     -> 200 with Content-Length | 404  user, worker
     PUT    /v1/blobs/{sha256}  bytes              -> 201 new, 200 already here      user, worker
     GET    /v1/blobs/{sha256}                     -> bytes (Range understood)       user, worker
-    GET    /v1/data                               -> list[Datum]                    user
+    GET    /v1/data?all=1                         -> list[Datum]; `all`: also those for jobs only   user
     POST   /v1/data            DatumSpec          -> Datum                          user
     GET    /v1/data/{name or id}                  -> Datum                          user
+    DELETE /v1/data/{name or id}                  -> 204; 409 while a job that has not ended needs it   owner, admin
     POST   /v1/data/{name or id}/mode  Mode       -> Datum                          owner, admin
     GET    /v1/jobs?state=&group=&session=&label=&limit=&before=ID -> list[Job], newest first   user
     POST   /v1/jobs            JobSpec            -> Job                            user
@@ -150,6 +152,7 @@ class DatumSpec(Model, frozen=True, kw_only=True):
     name: str
     sha256: str
     size: int
+    for_jobs: bool = False  # it goes with the last job that names it, and is left out of lists
 
 
 class Datum(DatumSpec, frozen=True, kw_only=True):

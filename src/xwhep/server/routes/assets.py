@@ -13,7 +13,7 @@ from xwhep.common.errors import NotAllowed
 from xwhep.common.wire import App, AppSpec, DatumSpec
 from xwhep.server.checks import check_app, check_datum
 from xwhep.server.grid import Grid
-from xwhep.server.http import answer, body_of, grid_of, user_of
+from xwhep.server.http import answer, body_of, grid_of, no_content, user_of
 from xwhep.server.logs import log_event
 from xwhep.server.matching import misfit
 from xwhep.server.possession import check_held
@@ -60,9 +60,19 @@ async def save_app(request: Request) -> Response:
     return answer(with_workers(grid, app))
 
 
+async def remove_app(request: Request) -> Response:
+    user, grid = await user_of(request), grid_of(request)
+    app = await find_app(grid, user, request.path_params["name"], Right.REMOVE)
+    await grid.store.assets.remove_app(app)
+    await account_for(grid, user, app.owner, ("app remove", app.name))
+    log_event("app removed", app=app.name, user=user.login)
+    return no_content()
+
+
 async def list_data(request: Request) -> Response:
     user = await user_of(request)
-    return answer(await grid_of(request).store.assets.data(user.sees, user.groups))
+    everything = request.query_params.get("all", "") in ("1", "true")
+    return answer(await grid_of(request).store.assets.data(user.sees, user.groups, for_jobs=everything))
 
 
 async def add_datum(request: Request) -> Response:
@@ -80,11 +90,22 @@ async def show_datum(request: Request) -> Response:
     return answer(await find_datum(grid_of(request), user, request.path_params["name"]))
 
 
+async def remove_datum(request: Request) -> Response:
+    user, grid = await user_of(request), grid_of(request)
+    datum = await find_datum(grid, user, request.path_params["name"], Right.REMOVE)
+    await grid.store.assets.remove_datum(datum)
+    await account_for(grid, user, datum.owner, ("datum remove", datum.name))
+    log_event("datum removed", datum=datum.name, id=datum.id, user=user.login)
+    return no_content()
+
+
 ROUTES = [
     Route("/v1/apps", list_apps),
     Route("/v1/apps", save_app, methods=["POST"]),
     Route("/v1/apps/{name}", show_app),
+    Route("/v1/apps/{name}", remove_app, methods=["DELETE"]),
     Route("/v1/data", list_data),
     Route("/v1/data", add_datum, methods=["POST"]),
     Route("/v1/data/{name}", show_datum),
+    Route("/v1/data/{name}", remove_datum, methods=["DELETE"]),
 ]

@@ -46,6 +46,8 @@ async def resolve(grid: Grid, user: UserPrincipal, spec: JobSpec) -> Inputs:
     stdin = _leased(await find_datum(grid, user, spec.stdin)) if spec.stdin else None
     data = [_leased(await find_datum(grid, user, name)) for name in spec.data]
     data += [_leased(await find_datum(grid, user, name), path) for path, name in spec.files.items()]
+    for datum in (*data, *([stdin] if stdin else [])):
+        grid.blobs.note_use(datum.sha256)  # the datum may be removed before the job is made
     names = [datum.name for datum in data]
     refuse(len(set(names)) < len(names), "two data of the job have the same name")
     return Inputs(stdin=stdin, data=data)

@@ -42,10 +42,14 @@ def submit(tx: Tx, jobs: Sequence[NewJob]) -> list[str]:
     """Ids, in the order of `jobs`: new ones, or those that the first submission with their key made.
 
     Raises:
+        NotFound: an app was removed.
         NotFound, InvalidRequest: what a job comes after; then none is made.
     """
     if known := _submitted(tx, jobs):
         return known
+    for app_id, name in {new.app_id: new.spec.app for new in jobs}.items():
+        if tx.one("app_is_there", id=app_id) is None:  # removed since it was looked up
+            raise NotFound(f"there is no app {name}", "list them with: xw app list")
     rows, ids = _Rows(), [secrets.token_hex(8) for _ in jobs]
     replicated = []
     for number, new in enumerate(jobs):
