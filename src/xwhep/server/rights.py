@@ -5,8 +5,9 @@
     owning group    the next three                     data 0700   write: change an app; cancel or delete a job
     others          the last three                     job  0700   execute: submit jobs of an app
 
-To remove an app or a datum is for its owner and administrators. Others' rights to a job are those of its mode and its app's; its owner keeps his own, or the owner of an app could take
-other people's results away. What one may not read does not exist: NotFound, in the same words.
+To remove an app or a datum is for its owner and administrators. Others' rights to a job are those of its mode and its
+app's; its owner keeps his own, or the owner of an app could take other people's results away. What one may not read
+does not exist: NotFound, in the same words.
 """
 
 from __future__ import annotations

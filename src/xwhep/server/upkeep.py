@@ -1,4 +1,4 @@
-"""Deletes what nobody needs any more: jobs after their time, data that were for jobs only, uploads that nothing names."""
+"""Deletes what nobody needs any more: old jobs, data that were for them only, uploads that nothing names."""
 
 from __future__ import annotations
 

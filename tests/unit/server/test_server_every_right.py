@@ -274,6 +274,7 @@ TABLE = (
         "one that is there",
     ),
     row("GET /v1/apps/{name}", readers(), at(lambda world: world.app())),
+    row("DELETE /v1/apps/{name}", changers(204), at(lambda world: world.app())),
     row("POST /v1/apps/{name}/mode", changers(), at(lambda world: world.app(), {"mode": 0o777})),
     row("PUT /v1/blobs/{sha256}", users(201, holder=201, worker=201), _put),
     row(
@@ -294,6 +295,8 @@ TABLE = (
         "of another's content, by its hash",
     ),
     row("GET /v1/data/{name}", readers(), at(lambda world: world.datum()["id"])),
+    row("GET /v1/data", users(), query("?all=1"), "those for jobs too"),
+    row("DELETE /v1/data/{name}", changers(204), at(lambda world: world.datum()["id"])),
     row("POST /v1/data/{name}/mode", changers(), at(lambda world: world.datum()["id"], {"mode": 0o777})),
     row("GET /v1/jobs", users()),
     row("POST /v1/jobs", readers(), body(_submission)),

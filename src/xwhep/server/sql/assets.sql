@@ -69,12 +69,12 @@ DELETE FROM data WHERE id = :id;
 
 -- name: datum_idle
 -- Data for jobs only that no job names, and that nobody registered since a time.
-SELECT d.id FROM data d WHERE d.for_jobs AND d.used_at < :before
+SELECT d.id FROM data d WHERE d.for_jobs = 1 AND d.used_at < :before
   AND NOT EXISTS (SELECT 1 FROM job_blobs j WHERE j.sha256 = d.sha256 AND j.direction = 'in') LIMIT :limit;
 
 -- name: datum_remove_idle
 -- Forget such a datum, if it still is one.
-DELETE FROM data WHERE id = :id AND for_jobs AND used_at < :before
+DELETE FROM data WHERE id = :id AND for_jobs = 1 AND used_at < :before
   AND NOT EXISTS (SELECT 1 FROM job_blobs j WHERE j.sha256 = data.sha256 AND j.direction = 'in');
 
 -- name: datum_by_name

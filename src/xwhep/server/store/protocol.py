@@ -76,13 +76,13 @@ class Assets(Protocol):
         """The owner's datum of that name, else the datum with that id, whoever owns it."""
 
     async def data(self, owner: str, groups: Collection[str] = (), *, for_jobs: bool = True) -> list[Datum]:
-        """Those that `owner`, with its groups, may read, or all when it is empty; `for_jobs`: also those for jobs only."""
+        """Those that `owner`, with its groups, may read, all when it is empty; `for_jobs`: also those for jobs only."""
 
     async def remove_datum(self, datum: Datum) -> None:
         """Raises: as remove_app."""
 
     async def drop_idle_data(self, before: float, limit: int) -> list[str]:
-        """Forgets data for jobs only that no job names, and that nobody registered since `before`; returns their ids."""
+        """Forgets data for jobs only that no job names and nobody registered since `before`; returns their ids."""
 
     async def hold_blob(self, sha256: str, holder: str) -> None: ...
 
