@@ -46,7 +46,7 @@ Every identifier is an opaque string. Unknown fields are ignored on reading, so 
     GET    /v1/jobs/{id}/logs?stream=stdout&offset=N&attempt=A&wait=S -> OutputPiece; another attempt's from 0  user
     DELETE /v1/jobs/{id}                          -> 204                            user
     POST   /v1/jobs/{id}/mode  Mode               -> Job                            owner, admin
-    GET    /v1/workers                            -> list[Worker]                   user
+    GET    /v1/workers                            -> list[Worker]; public ones, one's groups', one's own   user
     POST   /v1/workers/{id}    WorkerChange       -> Worker                         admin; its owner
     POST   /v1/workers/{id}/rotate                -> Ack; its next heartbeat brings a new token   admin; its owner
     POST   /v1/workers/{id}/unquarantine          -> Worker; its failures are forgotten   admin

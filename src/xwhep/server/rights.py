@@ -19,7 +19,7 @@ from xwhep.common.errors import NotAllowed, NotFound
 from xwhep.common.wire import App, Datum, Job
 from xwhep.server.auth import UserPrincipal
 from xwhep.server.grid import Grid
-from xwhep.server.store.identity_records import Act
+from xwhep.server.store.identity_records import Act, Service
 
 
 class Right(enum.IntEnum):
@@ -77,6 +77,10 @@ def may_job(user: UserPrincipal, job: Job, app: App, right: Right) -> bool:
 
 def _own(user: UserPrincipal, thing: App | Datum | Job, right: Right) -> bool:
     return right in OWNERS_ALONE and thing.owner == user.login
+
+
+def may_see_worker(user: UserPrincipal, service: Service) -> bool:
+    return user.is_admin or service.shows_to(user.login, user.groups)
 
 
 async def account_for(grid: Grid, user: UserPrincipal, owner: str, act: tuple[str, str]) -> None:

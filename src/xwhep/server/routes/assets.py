@@ -11,32 +11,32 @@ from starlette.routing import Route
 
 from xwhep.common.errors import NotAllowed
 from xwhep.common.wire import App, AppSpec, DatumSpec
+from xwhep.server.auth import UserPrincipal
 from xwhep.server.checks import check_app, check_datum
 from xwhep.server.grid import Grid
 from xwhep.server.http import answer, body_of, grid_of, no_content, user_of
 from xwhep.server.logs import log_event
-from xwhep.server.matching import misfit
 from xwhep.server.possession import check_held
-from xwhep.server.rights import Right, account_for, find_app, find_datum, may_app
+from xwhep.server.rights import Right, account_for, find_app, find_datum, may_app, may_see_worker
 from xwhep.server.signatures import check_signatures
 
 
-def with_workers(grid: Grid, app: App) -> App:
+def with_workers(grid: Grid, user: UserPrincipal, app: App) -> App:
     if not app.shared:
         return app
-    names = sorted({worker.name for worker in grid.fleet.live() if not misfit(app, worker.machine)})
+    names = grid.fleet.names_running(app, lambda service: may_see_worker(user, service))
     return msgspec.structs.replace(app, workers=names)
 
 
 async def list_apps(request: Request) -> Response:
     user, grid = await user_of(request), grid_of(request)
     apps = await grid.store.assets.apps()
-    return answer([with_workers(grid, app) for app in apps if may_app(user, app, Right.READ)])
+    return answer([with_workers(grid, user, app) for app in apps if may_app(user, app, Right.READ)])
 
 
 async def show_app(request: Request) -> Response:
     user, grid = await user_of(request), grid_of(request)
-    return answer(with_workers(grid, await find_app(grid, user, request.path_params["name"])))
+    return answer(with_workers(grid, user, await find_app(grid, user, request.path_params["name"])))
 
 
 async def save_app(request: Request) -> Response:
@@ -57,7 +57,7 @@ async def save_app(request: Request) -> Response:
     grid.catalogue.put(app)
     await grid.dispatcher.wake_for_pending(grid.store)  # a new binary may fit a job that waits
     log_event("app changed" if known else "app registered", app=app.name, user=user.login)
-    return answer(with_workers(grid, app))
+    return answer(with_workers(grid, user, app))
 
 
 async def remove_app(request: Request) -> Response:

@@ -12,7 +12,7 @@ from xwhep.common.errors import InvalidRequest, NotAllowed
 from xwhep.common.wire import FINAL_STATES, Datum, Job, JobSpec, JobState, LeasedDatum
 from xwhep.server.auth import UserPrincipal
 from xwhep.server.checks import check_job, refuse, seconds, whole_number
-from xwhep.server.explain import Standing, explain, obstacles
+from xwhep.server.explain import Standing, explain, known_lacks, obstacles
 from xwhep.server.grid import Grid
 from xwhep.server.http import MAX_WAIT_S, answer, body_of, grid_of, no_content, user_of, wait_for
 from xwhep.server.logs import log_event
@@ -119,7 +119,9 @@ async def _standings(grid: Grid, job: Job) -> list[Standing]:
     records = {record.id: record for record in await grid.store.people.workers()}
     return [
         Standing(
-            lacks=(*obstacles(records.get(worker.id), grid.clock()), *grid.kinds.shortfalls(kinds[0], worker)),
+            lacks=known_lacks(
+                *obstacles(records.get(worker.id), grid.clock()), *grid.kinds.shortfalls(kinds[0], worker)
+            ),
             free=grid.fleet.has_free_slot(worker.id),
         )
         for worker in grid.fleet.live()
