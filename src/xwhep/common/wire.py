@@ -64,7 +64,8 @@ Apps, data and jobs have a mode as files have: read, write, execute for owner, o
 it and its contents; to write is to change an app, to cancel or delete a job; to execute is to submit jobs of an app.
 Others' rights to a job are those that both its mode and its app's give. What one may not read does not exist (404).
 
-A submission with a `key` may be sent again when no answer came: the jobs are made once.
+A submission with a `key` may be sent again when no answer came: the jobs are made once. The same key with other jobs
+is a 409.
 """
 
 from __future__ import annotations

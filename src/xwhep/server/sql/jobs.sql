@@ -22,13 +22,14 @@ WHERE (j.id = :id OR j.family = :id) AND j.state IN ('waiting', 'pending', 'runn
 -- A newly submitted job, or a replica of one.
 INSERT INTO jobs (id, owner, app_id, spec, inputs, state, revision, attempt, losses, worker_id, worker_name,
                   lease_until, created_at, started_at, ended_at, result, reason, kind, priority, deadline_at,
-                  open_after, label, job_group, session, family, replica, mode, owner_group, submit_key)
+                  open_after, label, job_group, session, family, replica, mode, owner_group, submit_key, submit_digest)
 VALUES (:id, :owner, :app_id, :spec, :inputs, :state, 1, 0, 0, '', '', 0, :now, 0, 0, '', '', :kind, :priority,
-        :deadline_at, :open_after, :label, :job_group, :session, :family, :replica, :mode, :owner_group, :submit_key);
+        :deadline_at, :open_after, :label, :job_group, :session, :family, :replica, :mode, :owner_group, :submit_key,
+        :submit_digest);
 
 -- name: job_ids_of_key
 -- The jobs that an owner's submission with a key made, in its order.
-SELECT id FROM jobs WHERE owner = :owner AND submit_key = :key AND submit_key <> '' ORDER BY seq;
+SELECT id, submit_digest FROM jobs WHERE owner = :owner AND submit_key = :key AND submit_key <> '' ORDER BY seq;
 
 -- name: job_blob_note
 -- A job names a blob.
