@@ -41,6 +41,7 @@ Every identifier is an opaque string. Unknown fields are ignored on reading, so 
     GET    /v1/jobs/summary?group=&session=&seen=VERSION&wait=S -> JobSummary; waits until its version is another  user
     POST   /v1/jobs/cancel     CancelSpec         -> JobIds that were stopped       user
     GET    /v1/jobs/{id}?seen=REVISION&wait=S     -> Job; waits until revision > seen, at most S seconds
+    POST   /v1/jobs/delete     DeleteSpec         -> JobIds that are gone; 409 while one has not ended   user
     POST   /v1/jobs/{id}/cancel                   -> Job                            user
     GET    /v1/jobs/{id}/explain                  -> Explanation                    user
     GET    /v1/jobs/{id}/logs?stream=stdout&offset=N&attempt=A&wait=S -> OutputPiece; another attempt's from 0  user
@@ -100,6 +101,7 @@ from xwhep.common.wire_jobs import (  # noqa: F401
     MAX_REPLICAS,
     MAX_TRIES,
     CancelSpec,
+    DeleteSpec,
     Explanation,
     Failing,
     Job,

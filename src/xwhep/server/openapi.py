@@ -76,6 +76,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _op("POST /v1/jobs/bulk user", w.JobBatch, w.JobIds),
     _op("GET /v1/jobs/summary user", None, w.JobSummary, query="group session seen wait"),
     _op("POST /v1/jobs/cancel user", w.CancelSpec, w.JobIds),
+    _op("POST /v1/jobs/delete user", w.DeleteSpec, w.JobIds),
     _op("GET /v1/jobs/{id} user", None, w.Job, query="seen wait"),
     _op("DELETE /v1/jobs/{id} user", status=204),
     _op("POST /v1/jobs/{id}/cancel user", None, w.Job),

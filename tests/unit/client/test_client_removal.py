@@ -6,7 +6,7 @@ import pytest
 
 from live_server import LiveServer
 from typist import Typist
-from xwhep.common.errors import Conflict, NotAllowed, NotFound
+from xwhep.common.errors import Conflict, NotAllowed, NotFound, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def xw(live, monkeypatch, capsys, tmp_path):
 @pytest.fixture
 def app(xw, request):
     """An app of this test's own."""
-    name = request.node.name
+    name = request.node.name.replace("[", "-").rstrip("]")
     xw("app", "register", name, "--shared", name)
     return name
 
@@ -48,6 +48,20 @@ def test_an_app_is_removed_when_its_jobs_have_ended(xw, live, app):
     code, _, err = xw.type("app", "rm", app)
     assert (code, "there is no app" in err) == (NotFound.exit_code, True)
     assert xw.json("job", "show", job)["app"] == app
+
+
+@pytest.mark.parametrize("option", ["--group", "--session"])
+def test_jobs_are_removed_together(xw, app, option):
+    ids = [xw("job", "submit", app, option, "night").strip() for _ in range(2)]
+    alone = xw("job", "submit", app).strip()
+    code, out, err = xw.type("job", "rm", option, "night")
+    assert (code, out) == (Conflict.exit_code, "")
+    assert "2 of 2 jobs have not ended" in err
+    xw("job", "cancel", *ids, alone)
+    assert xw("job", "rm", option, "night") == "".join(f"{one} removed\n" for one in ids)
+    assert [job["id"] for job in xw.json("job", "list")][:1] == [alone]
+    assert xw.type("job", "rm", alone, option, "night")[0] == UsageError.exit_code
+    assert xw("job", "rm", alone) == f"{alone} removed\n"
 
 
 def test_data_are_removed_by_name_and_id(xw, live, tmp_path):

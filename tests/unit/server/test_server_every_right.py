@@ -304,6 +304,7 @@ TABLE = (
     row("POST /v1/jobs/bulk", readers(), body(lambda world: {"jobs": [_submission(world)]})),
     row("GET /v1/jobs/summary", users(), query("?group=lab")),
     row("POST /v1/jobs/cancel", changers(), body(lambda world: {"ids": [world.job()["id"]]})),
+    row("POST /v1/jobs/delete", changers(), body(lambda world: {"ids": [world.ended_job()["id"]]})),
     row("GET /v1/jobs/{id}", readers(), at(lambda world: world.job()["id"])),
     row("DELETE /v1/jobs/{id}", changers(204), at(lambda world: world.ended_job()["id"])),
     row("POST /v1/jobs/{id}/cancel", changers(), at(lambda world: world.job()["id"])),

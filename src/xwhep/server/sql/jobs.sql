@@ -82,6 +82,16 @@ SELECT id FROM jobs
 WHERE session = :name AND session <> '' AND (:owner = '' OR owner = :owner) AND family = ''
   AND state IN ('waiting', 'pending', 'running', 'lost') ORDER BY seq;
 
+-- name: job_all_of_group
+-- Every job of an owner ('' for all) in a group.
+SELECT id FROM jobs
+WHERE job_group = :name AND job_group <> '' AND (:owner = '' OR owner = :owner) AND family = '' ORDER BY seq;
+
+-- name: job_all_of_session
+-- The same for a session.
+SELECT id FROM jobs
+WHERE session = :name AND session <> '' AND (:owner = '' OR owner = :owner) AND family = '' ORDER BY seq;
+
 -- name: job_count_group
 -- How many jobs of an owner ('' for all) in a group are in each state.
 SELECT state, count(*) AS jobs FROM jobs

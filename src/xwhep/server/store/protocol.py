@@ -137,6 +137,12 @@ class Jobs(Protocol):
     async def delete(self, job_id: str) -> None:
         """Raises: NotFound; Conflict: it has not ended."""
 
+    async def delete_together(self, wanted: JobFilter) -> list[str]:
+        """The jobs of an owner in a group or session, in one transaction; returns their ids. Raises: as delete_many."""
+
+    async def delete_many(self, ids: Sequence[str]) -> list[str]:
+        """Raises: Conflict: one of them has not ended; then none is deleted. Those that are gone are left out."""
+
     async def lease(self, wish: LeaseWish) -> list[LeasedJob]: ...
 
     async def renew(self, attempts: Sequence[Attempt], until: float) -> list[Attempt]:
