@@ -44,7 +44,8 @@ Every identifier is an opaque string. Unknown fields are ignored on reading, so 
     POST   /v1/jobs/delete     DeleteSpec         -> JobIds that are gone; 409 while one has not ended   user
     POST   /v1/jobs/{id}/cancel                   -> Job                            user
     GET    /v1/jobs/{id}/explain                  -> Explanation                    user
-    GET    /v1/jobs/{id}/logs?stream=stdout&offset=N&attempt=A&wait=S -> OutputPiece; another attempt's from 0  user
+    GET    /v1/jobs/{id}/logs?stream=stdout&offset=N&attempt=A&wait=S&replica=R -> OutputPiece; another attempt's from
+                                                     0; while a job's replicas run: of one, else 409   user
     DELETE /v1/jobs/{id}                          -> 204                            user
     POST   /v1/jobs/{id}/mode  Mode               -> Job                            owner, admin
     GET    /v1/workers                            -> list[Worker]; public ones, one's groups', one's own   user

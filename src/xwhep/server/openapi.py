@@ -82,7 +82,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _op("POST /v1/jobs/{id}/cancel user", None, w.Job),
     _op("POST /v1/jobs/{id}/mode user", w.Mode, w.Job),
     _op("GET /v1/jobs/{id}/explain user", None, w.Explanation),
-    _op("GET /v1/jobs/{id}/logs user", None, w.OutputPiece, query="stream offset attempt wait"),
+    _op("GET /v1/jobs/{id}/logs user", None, w.OutputPiece, query="stream offset attempt wait replica"),
     _op("GET /v1/workers user", None, list[w.Worker]),
     _op("POST /v1/workers/{id} user", w.WorkerChange, w.Worker),
     _op("POST /v1/workers/{id}/rotate user", None, w.Ack),

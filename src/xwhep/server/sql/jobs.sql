@@ -211,6 +211,10 @@ UPDATE jobs SET open_after = open_after - 1 WHERE id = :id;
 -- The replicas of a job.
 SELECT * FROM jobs WHERE family = :family ORDER BY replica;
 
+-- name: job_replica
+-- One of them.
+SELECT * FROM jobs WHERE family = :family AND family <> '' AND replica = :number;
+
 -- name: job_family_parties
 -- Who ran replicas of a job.
 SELECT DISTINCT a.party FROM jobs j JOIN job_avoids a ON a.job_id = j.id WHERE j.family = :family AND a.until > 1e14;

@@ -116,6 +116,9 @@ class Jobs(Protocol):
 
     async def job(self, job_id: str) -> Job | None: ...
 
+    async def replica(self, job_id: str, number: int) -> Job | None:
+        """One of the runs of a job with replicas, which is no job of its own for anybody but the worker."""
+
     async def jobs(self, wanted: JobFilter) -> list[Job]:
         """Newest first."""
 

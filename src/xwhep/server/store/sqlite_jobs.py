@@ -100,6 +100,10 @@ class SqliteJobs:
     async def job(self, job_id: str) -> Job | None:
         return self._db.read(lambda tx: _job(tx, job_id))
 
+    async def replica(self, job_id: str, number: int) -> Job | None:
+        row = self._db.read(lambda tx: tx.one("job_replica", family=job_id, number=number))
+        return job_of(row) if row else None
+
     async def jobs(self, wanted: JobFilter) -> list[Job]:
         params = {
             "owner": wanted.owner,
