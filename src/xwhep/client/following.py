@@ -20,12 +20,30 @@ class Place(NamedTuple):
     offset: int = 0
 
 
-class Log:
-    """One stream of a job, written to `sink` piece by piece."""
+class Source(NamedTuple):
+    """What is read: a stream of a job, or of one replica of it (0: of the job)."""
 
-    def __init__(self, server: Server, job: Job, stream: str, sink: BinaryIO) -> None:
-        self._server, self._job, self._sink = server, job, sink
-        self._path = f"/v1/jobs/{in_path(job.id)}/logs?stream={stream}"
+    job: Job
+    stream: str
+    replica: int = 0
+
+    @property
+    def path(self) -> str:
+        chosen = f"&replica={self.replica}" if self.replica else ""
+        return f"/v1/jobs/{in_path(self.job.id)}/logs?stream={self.stream}{chosen}"
+
+    @property
+    def again(self) -> str:
+        """What to type to follow it once more."""
+        chosen = f"--replica {self.replica} " if self.replica else ""
+        return f"xw job logs -f {chosen}{self.job.id}"
+
+
+class Log:
+    """A source, written to `sink` piece by piece."""
+
+    def __init__(self, server: Server, source: Source, sink: BinaryIO) -> None:
+        self._server, self._source, self._job, self._sink = server, source, source.job, sink
         self._place = Place()
 
     def follow(self) -> None:
@@ -60,8 +78,8 @@ class Log:
 
     def _next(self, wait_s: float) -> OutputPiece:
         place = self._place
-        path = f"{self._path}&offset={place.offset}&attempt={place.attempt}"
-        errand = waiting.Errand(f"job {self._job.id} ran", f"xw job logs -f {self._job.id}", longest_s=wait_s)
+        path = f"{self._source.path}&offset={place.offset}&attempt={place.attempt}"
+        errand = waiting.Errand(f"job {self._job.id} ran", self._source.again, longest_s=wait_s)
         return waiting.patiently(self._server, path, OutputPiece, errand)
 
     def _write(self, piece: OutputPiece) -> bool:

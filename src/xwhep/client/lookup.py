@@ -64,7 +64,7 @@ def explain_refused_job(server: Server, spec: JobSpec, refusal: XwhepError) -> X
     apps = server.get("/v1/apps", list[App])
     if spec.app not in {word for app in apps for word in (app.name, app.id)}:
         return _unknown("app", spec.app, (app.name for app in apps), "xw app list")
-    data = server.get("/v1/data", list[Datum])
+    data = server.get("/v1/data?all=1", list[Datum])
     known = {word for datum in data for word in (datum.name, datum.id)}
     for name in filter(None, [spec.stdin, *spec.data, *spec.files.values()]):
         if name not in known:

@@ -96,7 +96,7 @@ class JobFiles:
 
             def register(anew: bool) -> str:
                 blob = put(self._server, content, Path(file).name, anew)
-                return _register(self._server, blob, f"content-{blob.sha256[:32]}").id
+                return _register(self._server, blob, f"content-{blob.sha256[:32]}", for_jobs=True).id
 
             return proving(register)
 
@@ -117,10 +117,11 @@ def put_datum(server: Server, file: str, name: str) -> Datum:
     return proving(lambda anew: _register(server, put_path(server, Path(file), anew), chosen))
 
 
-def _register(server: Server, blob: Blob, name: str) -> Datum:
+def _register(server: Server, blob: Blob, name: str, *, for_jobs: bool = False) -> Datum:
     """Name a blob; the same name for the same bytes again is no error."""
+    spec = DatumSpec(name=name, sha256=blob.sha256, size=blob.size, for_jobs=for_jobs)
     try:
-        return server.post("/v1/data", DatumSpec(name=name, sha256=blob.sha256, size=blob.size), Datum)
+        return server.post("/v1/data", spec, Datum)
     except Conflict as conflict:
         try:
             known = server.get(f"/v1/data/{in_path(name)}", Datum)

@@ -25,13 +25,15 @@ Every identifier is an opaque string. Unknown fields are ignored on reading, so 
     GET    /v1/apps                               -> list[App]                      user
     POST   /v1/apps            AppSpec            -> App                            user
     GET    /v1/apps/{name}                        -> App                            user
+    DELETE /v1/apps/{name}                        -> 204; 409 while a job that has not ended needs it   owner, admin
     POST   /v1/apps/{name}/mode   Mode            -> App                            owner, admin
     HEAD   /v1/blobs/{sha256}                     -> 200 with Content-Length | 404  user, worker
     PUT    /v1/blobs/{sha256}  bytes              -> 201 new, 200 already here      user, worker
     GET    /v1/blobs/{sha256}                     -> bytes (Range understood)       user, worker
-    GET    /v1/data                               -> list[Datum]                    user
+    GET    /v1/data?all=1                         -> list[Datum]; `all`: also those for jobs only   user
     POST   /v1/data            DatumSpec          -> Datum                          user
     GET    /v1/data/{name or id}                  -> Datum                          user
+    DELETE /v1/data/{name or id}                  -> 204; 409 while a job that has not ended needs it   owner, admin
     POST   /v1/data/{name or id}/mode  Mode       -> Datum                          owner, admin
     GET    /v1/jobs?state=&group=&session=&label=&limit=&before=ID -> list[Job], newest first   user
     POST   /v1/jobs            JobSpec            -> Job                            user
@@ -39,12 +41,14 @@ Every identifier is an opaque string. Unknown fields are ignored on reading, so 
     GET    /v1/jobs/summary?group=&session=&seen=VERSION&wait=S -> JobSummary; waits until its version is another  user
     POST   /v1/jobs/cancel     CancelSpec         -> JobIds that were stopped       user
     GET    /v1/jobs/{id}?seen=REVISION&wait=S     -> Job; waits until revision > seen, at most S seconds
+    POST   /v1/jobs/delete     DeleteSpec         -> JobIds that are gone; 409 while one has not ended   user
     POST   /v1/jobs/{id}/cancel                   -> Job                            user
     GET    /v1/jobs/{id}/explain                  -> Explanation                    user
-    GET    /v1/jobs/{id}/logs?stream=stdout&offset=N&attempt=A&wait=S -> OutputPiece; another attempt's from 0  user
+    GET    /v1/jobs/{id}/logs?stream=stdout&offset=N&attempt=A&wait=S&replica=R -> OutputPiece; another attempt's from
+                                                     0; while a job's replicas run: of one, else 409   user
     DELETE /v1/jobs/{id}                          -> 204                            user
     POST   /v1/jobs/{id}/mode  Mode               -> Job                            owner, admin
-    GET    /v1/workers                            -> list[Worker]                   user
+    GET    /v1/workers                            -> list[Worker]; public ones, one's groups', one's own   user
     POST   /v1/workers/{id}    WorkerChange       -> Worker                         admin; its owner
     POST   /v1/workers/{id}/rotate                -> Ack; its next heartbeat brings a new token   admin; its owner
     POST   /v1/workers/{id}/unquarantine          -> Worker; its failures are forgotten   admin
@@ -62,7 +66,8 @@ Apps, data and jobs have a mode as files have: read, write, execute for owner, o
 it and its contents; to write is to change an app, to cancel or delete a job; to execute is to submit jobs of an app.
 Others' rights to a job are those that both its mode and its app's give. What one may not read does not exist (404).
 
-A submission with a `key` may be sent again when no answer came: the jobs are made once.
+A submission with a `key` may be sent again when no answer came: the jobs are made once. The same key with other jobs
+is a 409.
 """
 
 from __future__ import annotations
@@ -97,6 +102,7 @@ from xwhep.common.wire_jobs import (  # noqa: F401
     MAX_REPLICAS,
     MAX_TRIES,
     CancelSpec,
+    DeleteSpec,
     Explanation,
     Failing,
     Job,
@@ -150,6 +156,7 @@ class DatumSpec(Model, frozen=True, kw_only=True):
     name: str
     sha256: str
     size: int
+    for_jobs: bool = False  # it goes with the last job that names it, and is left out of lists
 
 
 class Datum(DatumSpec, frozen=True, kw_only=True):

@@ -76,7 +76,11 @@ class Group(GroupSpec, frozen=True, kw_only=True):
 
 
 class GroupChange(Model, frozen=True, kw_only=True):
-    members: list[str]  # all of them, from now on
+    """Either all members from now on, or who joins and who leaves: that is right also when two change at once."""
+
+    members: list[str] | None = None
+    add: list[str] = []
+    remove: list[str] = []
 
 
 class Mode(Model, frozen=True, kw_only=True):

@@ -130,6 +130,10 @@ class CancelSpec(Model, frozen=True, kw_only=True):
     ids: list[str] = []
 
 
+class DeleteSpec(CancelSpec, frozen=True, kw_only=True):
+    """Exactly one of the three; while one of the jobs has not ended, none is deleted."""
+
+
 class JobSummary(Model, frozen=True, kw_only=True):
     """How many jobs of a group or session are in each state; states without any are left out."""
 

@@ -29,11 +29,16 @@ def obstacles(record: WorkerRecord | None, now: float) -> list[Shortfall]:
     return [*([QUARANTINE] if record.quarantined_until > now else []), *([DRAINING] if record.draining else [])]
 
 
+def known_lacks(*lacks: Shortfall) -> tuple[Shortfall, ...]:
+    """Of a worker that does not run the owner's jobs that alone: its name, machine and standing are not his to know."""
+    return tuple(lack for lack in lacks if lack.need == "visibility") or lacks
+
+
 def explain(job: Job, standings: Sequence[Standing]) -> Explanation:
     """`standings` are the workers that are there; they are looked at for a pending job only."""
     if job.state is not JobState.PENDING:
         return Explanation(job_id=job.id, state=job.state, text=_state_text(job))
-    counts = Counter(lack for standing in standings for lack in set(standing.lacks))
+    counts = Counter(lack for standing in standings for lack in dict.fromkeys(standing.lacks))
     fitting = [standing for standing in standings if not standing.lacks]
     busy = sum(not standing.free for standing in fitting)
     return Explanation(

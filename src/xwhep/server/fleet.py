@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from xwhep.common.wire import Machine, Worker
-from xwhep.server.matching import Candidate
+from xwhep.common.wire import App, Machine, Worker
+from xwhep.server.matching import Candidate, misfit
 from xwhep.server.store.identity_records import PUBLIC, Service
 from xwhep.server.store.records import WorkerRecord
 
@@ -70,6 +70,11 @@ class Fleet:
             for worker_id, at in self._present.items()
             if self._lives(at)
         ]
+
+    def names_running(self, app: App, sees: Callable[[Service], bool]) -> list[str]:
+        """Of the workers that are there, that can run the app, and whose service says that the reader may know."""
+        present = [at for at in self._present.values() if self._lives(at) and sees(at.service)]
+        return sorted({at.name for at in present if not misfit(app, at.machine)})
 
     def hears(self, worker_id: str) -> bool:
         """Whether the worker lives. That its request for work is open says little: a cut line looks the same."""

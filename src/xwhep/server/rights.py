@@ -5,8 +5,9 @@
     owning group    the next three                     data 0700   write: change an app; cancel or delete a job
     others          the last three                     job  0700   execute: submit jobs of an app
 
-Others' rights to a job are those of its mode and its app's; its owner keeps his own, or the owner of an app could take
-other people's results away. What one may not read does not exist: NotFound, in the same words.
+To remove an app or a datum is for its owner and administrators. Others' rights to a job are those of its mode and its
+app's; its owner keeps his own, or the owner of an app could take other people's results away. What one may not read
+does not exist: NotFound, in the same words.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from xwhep.common.errors import NotAllowed, NotFound
 from xwhep.common.wire import App, Datum, Job
 from xwhep.server.auth import UserPrincipal
 from xwhep.server.grid import Grid
-from xwhep.server.store.identity_records import Act
+from xwhep.server.store.identity_records import Act, Service
 
 
 class Right(enum.IntEnum):
@@ -26,10 +27,14 @@ class Right(enum.IntEnum):
     EXECUTE = 1
     WRITE = 2
     READ = 4
+    REMOVE = 8  # as CHANGE_MODE: of an app or a datum, which others may still need
 
     @property
     def words(self) -> str:
         return self.name.lower().replace("_", " ")
+
+
+OWNERS_ALONE = frozenset({Right.CHANGE_MODE, Right.REMOVE})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +48,7 @@ def allowed(user: UserPrincipal, thing: Owned, right: Right) -> bool:
     """As a file system would say: the first class that fits decides, also when a later one gives more."""
     if user.is_admin:
         return True
-    if right is Right.CHANGE_MODE:
+    if right in OWNERS_ALONE:
         return thing.owner == user.login
     if thing.owner == user.login:
         bits = thing.mode >> 6
@@ -71,7 +76,11 @@ def may_job(user: UserPrincipal, job: Job, app: App, right: Right) -> bool:
 
 
 def _own(user: UserPrincipal, thing: App | Datum | Job, right: Right) -> bool:
-    return right is Right.CHANGE_MODE and thing.owner == user.login
+    return right in OWNERS_ALONE and thing.owner == user.login
+
+
+def may_see_worker(user: UserPrincipal, service: Service) -> bool:
+    return user.is_admin or service.shows_to(user.login, user.groups)
 
 
 async def account_for(grid: Grid, user: UserPrincipal, owner: str, act: tuple[str, str]) -> None:
@@ -104,7 +113,7 @@ async def find_datum(grid: Grid, user: UserPrincipal, name_or_id: str, right: Ri
 async def find_job(grid: Grid, user: UserPrincipal, job_id: str, right: Right = Right.READ) -> Job:
     """Raises: NotFound: it is not there, or not to be seen; NotAllowed: seen, but not more."""
     job = await grid.store.jobs.job(job_id)
-    app = await grid.store.assets.app(job.app) if job else None
+    app = await grid.store.assets.app_of_job(job.id) if job else None
     if job is None or app is None or not (may_job(user, job, app, Right.READ) or _own(user, job, right)):
         raise NotFound(f"you have no job {job_id}", "list yours with: xw job list")
     if not may_job(user, job, app, right):

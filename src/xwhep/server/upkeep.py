@@ -1,4 +1,4 @@
-"""Deletes what nobody needs any more: jobs after their time, and uploads that nothing names."""
+"""Deletes what nobody needs any more: old jobs, data that were for them only, uploads that nothing names."""
 
 from __future__ import annotations
 
@@ -34,11 +34,17 @@ class Upkeep:
         await self.kinds.forget_ended(self.store)
         if self.settings.result_days:
             await self._expire_jobs(self.clock() - self.settings.result_days * DAY_S)
-        await self._collect_blobs(self.clock() - self.settings.unused_blob_hours * HOUR_S)
+        unused_since = self.clock() - self.settings.unused_blob_hours * HOUR_S
+        await self._drop_data(unused_since)
+        await self._collect_blobs(unused_since)
 
     async def _expire_jobs(self, before: float) -> None:
         while ids := await self.store.jobs.delete_old(before, AT_ONCE):
             log_event("old jobs deleted", jobs=len(ids))
+
+    async def _drop_data(self, before: float) -> None:
+        while ids := await self.store.assets.drop_idle_data(before, AT_ONCE):
+            log_event("data of jobs that are gone deleted", data=len(ids))
 
     async def _collect_blobs(self, before: float) -> None:
         """The file goes with its last row, in the same turn of the loop: nobody can name it in between.

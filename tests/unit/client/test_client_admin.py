@@ -35,6 +35,16 @@ def xw(live, monkeypatch, capsys, tmp_path):
     return Typist(live, monkeypatch, capsys)
 
 
+@pytest.fixture(scope="module")
+def full_live(tmp_path_factory):
+    """A server whose disk has too little room."""
+    server = LiveServer(tmp_path_factory.mktemp("full") / "state")
+    server.start("--disk-reserve-mb", str(10**9))
+    server.boss = server.admin()
+    yield server
+    server.kill()
+
+
 @pytest.fixture
 def user(live, xw):
     """A new user with a session, and his login."""
@@ -217,19 +227,6 @@ def test_the_status_is_one_screen(xw, live):
     assert f"localhost:{live.port}, {known['version']}" in table
 
 
-def test_a_server_without_room_is_not_ready_and_says_why(tmp_path, monkeypatch, capsys):
-    full = LiveServer(tmp_path / "state")
-    full.start("--disk-reserve-mb", "1000000000")
-    try:
-        full.boss = full.admin()
-        monkeypatch.setenv("XWHEP_CLIENT_STATE", str(tmp_path / "client"))
-        known = Typist(full, monkeypatch, capsys).json("admin", "status")
-    finally:
-        full.kill()
-    assert known["ready"] is False
-    assert "not ready" in known["not_ready"]
-
-
 def test_no_output_holds_a_secret(xw):
     for words in (("audit",), ("status",), ("token", "list"), ("user", "list")):
         assert not SECRET.search(xw("admin", *words))
@@ -249,3 +246,12 @@ def test_a_user_changes_his_password(xw, live, user):
     assert otto.get("/v1/me").status == 200
     assert other.get("/v1/me").status == 401
     assert live.login("otto", "a new secret").get("/v1/me").status == 200
+
+
+@pytest.mark.parametrize("words", [(), ("--format", "json")], ids=["table", "json"])
+def test_the_status_of_a_server_that_is_not_ready_fails(full_live, monkeypatch, capsys, words):
+    code, out, err = Typist(full_live, monkeypatch, capsys).type("admin", "status", *words)
+    assert code == errors.ServerFailed.exit_code
+    assert ('"ready": false' if words else "no: ") in out
+    assert "the server is not ready: " in err
+    assert "room" in err

@@ -38,7 +38,7 @@ def test_every_command_helps_with_an_example_that_parses(entry, capsys):
 def test_what_prints_a_record_prints_json_too(entry, capsys):
     main([*entry.words.split(), "--help"])
     plain = {"login", "logout", "completion", "data get", "job cancel", "job rm", "job logs"}
-    plain |= {"passwd", "token revoke", "admin token revoke"}
+    plain |= {"app rm", "data rm", "passwd", "token revoke", "admin token revoke"}
     assert ("--format {table,json}" in capsys.readouterr().out) == (entry.words not in plain)
 
 

@@ -174,6 +174,28 @@ def test_logs_follow_a_job_byte_by_byte_over_attempts_to_its_outcome(me, hand, a
     assert me("job", "logs", job_id, "--stderr").raw == b""
 
 
+def test_logs_are_of_one_replica(me, hand, app):
+    job_id = ok(me("job", "submit", app, "--replicas", "2"))
+    first, second = hand("first"), hand("second")
+    leases = first.take(), second.take()
+    mixed = me("job", "logs", job_id)
+    assert (mixed.code, mixed.raw) == (Conflict.exit_code, b"")
+    assert "--replica 1" in mixed.err
+    process = me.start("job", "logs", "-f", "--replica", "2", job_id)
+    second.await_reader(leases[1])
+    first.write(leases[0], 0, b"of the first")
+    second.write(leases[1], 0, b"same")
+    assert process.stdout.read(4) == b"same"
+    second.finish(leases[1], stdout=b"same")
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (0, b"")
+    assert b"completed  (replica 2)" in err
+    first.finish(leases[0], stdout=b"same")
+    agreed = me("job", "logs", job_id)
+    assert (agreed.raw, "replicas 1, 2" in agreed.err) == (b"same", True)
+    assert me("job", "logs", "--replica", "9", job_id).code == NotFound.exit_code
+
+
 def test_logs_without_following_show_what_there_is(me, hand, app):
     job_id = ok(me("job", "submit", app))
     pending = me("job", "logs", job_id)

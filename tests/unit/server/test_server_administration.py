@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -185,6 +186,40 @@ def test_every_act_is_in_the_audit_log_and_no_secret(shared_live, boss, make_use
     assert "secret" not in str(entries)
     assert boss.get(f"/v1/audit?since={started}&limit=1").body == entries[:1]
     assert boss.get("/v1/audit?since=nan").status == 422
+
+
+def test_members_come_and_go_in_one_request(boss, make_user):
+    for login in ("come", "go", "stay"):
+        make_user(login)
+    boss.post("/v1/groups", {"name": "moving", "members": ["go", "stay"]})
+    started = time.time()
+    path = "/v1/groups/moving"
+    assert boss.post(path, {"add": ["come"], "remove": ["go"]}).body["members"] == ["come", "stay"]
+    assert boss.post(path, {"add": ["come"]}).body["members"] == ["come", "stay"]
+    for wrong, status in (
+        ({"remove": ["go"]}, 404),
+        ({"add": ["go", "nobody"]}, 404),
+        ({"remove": ["come", "go"]}, 404),
+        ({}, 422),
+        ({"members": [], "add": ["go"]}, 422),
+        ({"add": ["go"], "remove": ["go"]}, 422),
+    ):
+        assert boss.post(path, wrong).status == status, wrong
+    (moving,) = [group for group in boss.get("/v1/groups").body if group["name"] == "moving"]
+    assert moving["members"] == ["come", "stay"]
+    assert [entry["detail"] for entry in boss.get(f"/v1/audit?since={started}").body] == ["+come", "+come -go"]
+
+
+def test_two_who_add_at_once_lose_nobody(boss, make_user, shared_live):
+    logins = [f"together{number}" for number in range(6)]
+    for login in logins:
+        make_user(login)
+    boss.post("/v1/groups", {"name": "together"})
+    desks = [shared_live.api(boss.token) for _ in logins]
+    with ThreadPoolExecutor(len(logins)) as pool:
+        list(pool.map(lambda desk, login: desk.post("/v1/groups/together", {"add": [login]}), desks, logins))
+    (together,) = [group for group in boss.get("/v1/groups").body if group["name"] == "together"]
+    assert together["members"] == logins
 
 
 def test_what_is_refused_is_not_in_the_audit_log(boss):

@@ -77,6 +77,26 @@ def test_nobody_cancels_the_jobs_of_others(server, app):
 @pytest.mark.parametrize("body", [{}, {"group": "a", "session": "b"}, {"ids": []}], ids=["none", "two", "empty"])
 def test_a_cancellation_names_one_thing(server, body):
     assert server.admin().post("/v1/jobs/cancel", body).status == 422
+    assert server.admin().post("/v1/jobs/delete", body).status == 422
+
+
+def test_jobs_of_a_group_are_deleted_together_or_not_at_all(server, app):
+    admin, ann = server.admin(), server.user(f"ann-{len(app)}-{app[5:9]}")
+    ids = admin.post("/v1/jobs/bulk", {"jobs": [{"app": app, "group": app}] * 3}).body["ids"]
+    theirs = ann.submit(app, group=app, session=app)["id"]
+    ann.post(f"/v1/jobs/{theirs}/cancel")
+    admin.post("/v1/jobs/cancel", {"ids": ids[:2]})
+    refused = admin.post("/v1/jobs/delete", {"group": app})
+    assert (refused.status, refused.body["message"]) == (409, "1 of 4 jobs have not ended")
+    assert len(admin.get(f"/v1/jobs?group={quote(app)}").body) == 4
+    assert ann.post("/v1/jobs/delete", {"ids": [theirs, ids[0]]}).status == 404
+    assert ann.post("/v1/jobs/delete", {"group": app}).body["ids"] == [theirs]
+    admin.post(f"/v1/jobs/{ids[2]}/cancel")
+    assert admin.post("/v1/jobs/delete", {"ids": ids[:1]}).body["ids"] == ids[:1]
+    assert admin.post("/v1/jobs/delete", {"group": app}).body["ids"] == ids[1:]
+    assert admin.get(f"/v1/jobs?group={quote(app)}").body == []
+    (entry,) = admin.get("/v1/audit?limit=1").body
+    assert (entry["act"], entry["subject"], entry["detail"]) == ("job delete", f"group {app}", "2 jobs")
 
 
 def test_explain_says_which_need_how_many_workers_fail(server, app):

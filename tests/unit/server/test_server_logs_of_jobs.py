@@ -129,6 +129,31 @@ def test_output_is_followed_while_the_job_runs_and_read_after(live, in_backgroun
     assert worker.post("/v1/worker/output", piece(lease, 3, b"late")).status == 409
 
 
+def test_outputs_of_replicas_are_never_mixed(live):
+    admin, workers, eve = live.admin(), [live.worker(f"w{number}") for number in range(2)], live.user("eve")
+    admin.register_app()
+    job = admin.submit(replicas=2, quorum=1)
+    leases = [worker.ask().body for worker in workers]
+    log = f"/v1/jobs/{job['id']}/logs"
+    runs = {run["worker"]: run["number"] for run in admin.get(f"/v1/jobs/{job['id']}").body["runs"]}
+    assert runs == {"w0": 1, "w1": 2}
+    refused = admin.get(log)
+    assert (refused.status, refused.body["message"]) == (409, f"job {job['id']} has 2 replicas")
+    assert "--replica 1" in refused.body["next_step"]
+    for number in (1, 2):
+        assert text(admin.get(f"{log}?replica={number}")) == b""  # asked for, so kept from now on
+    for worker, lease, said in zip(workers, leases, (b"one", b"two"), strict=True):
+        assert worker.post("/v1/worker/output", piece(lease, 0, said)).status == 200
+    assert [text(admin.get(f"{log}?replica={number}")) for number in (1, 2)] == [b"one", b"two"]
+    assert [admin.get(f"{log}?replica={number}").status for number in (3, -1)] == [404, 422]
+    assert eve.get(f"{log}?replica=1").status == 404
+    assert workers[1].deliver(leases[1], stdout=b"two!").status == 200
+    ended = admin.get(f"{log}?replica=2&offset=3&wait=20")
+    assert (text(ended), ended.body["final"]) == (b"!", True)
+    assert text(admin.get(log)) == b"two!"  # what the quorum says
+    assert text(admin.get(f"{log}?replica=1")) == b""  # it was stopped, and left nothing
+
+
 def test_only_the_holder_of_the_job_sends_its_output(live):
     admin, worker, thief = live.admin(), live.worker(), live.worker("thief")
     admin.register_app()

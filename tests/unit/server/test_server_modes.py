@@ -14,7 +14,8 @@ from xwhep.server.store.identity_records import Act, ModeChange, UserUpdate
 from xwhep.server.store.records import Account, Inputs, JobFilter, NewJob
 from xwhep.server.store.sqlite import SqliteStore
 
-R, W, X, OWN = Right.READ, Right.WRITE, Right.EXECUTE, Right.CHANGE_MODE
+R, W, X = Right.READ, Right.WRITE, Right.EXECUTE
+OWN = {Right.CHANGE_MODE, Right.REMOVE}
 ANN = UserPrincipal(login="ann", role="user", groups=frozenset({"lab"}))
 BOB = UserPrincipal(login="bob", role="user", groups=frozenset({"lab"}))
 EVE = UserPrincipal(login="eve", role="user")
@@ -24,11 +25,11 @@ ACT = Act(who="admin", act="test", subject="it")
 
 # who, mode of ann's thing owned by the group lab, what that gives
 TABLE = [
-    ("owner", 0o700, {R, W, X, OWN}),
-    ("owner", 0o400, {R, OWN}),
-    ("owner", 0o200, {W, OWN}),
-    ("owner", 0o100, {X, OWN}),
-    ("owner", 0o077, {OWN}),
+    ("owner", 0o700, {R, W, X, *OWN}),
+    ("owner", 0o400, {R, *OWN}),
+    ("owner", 0o200, {W, *OWN}),
+    ("owner", 0o100, {X, *OWN}),
+    ("owner", 0o077, OWN),
     ("member", 0o070, {R, W, X}),
     ("member", 0o040, {R}),
     ("member", 0o020, {W}),
@@ -39,7 +40,7 @@ TABLE = [
     ("other", 0o002, {W}),
     ("other", 0o001, {X}),
     ("other", 0o770, set()),
-    ("admin", 0o000, {R, W, X, OWN}),
+    ("admin", 0o000, {R, W, X, *OWN}),
 ]
 
 

@@ -11,7 +11,7 @@ from server_kit import MACHINE, Kit, opened_kit, result
 from xwhep.common.errors import InvalidRequest
 from xwhep.common.wire import App, Binary, Job, JobSpec, JobState, Needs
 from xwhep.server.checks import check_machine, check_scheduling
-from xwhep.server.explain import DRAINING, QUARANTINE, Standing, explain, obstacles
+from xwhep.server.explain import DRAINING, QUARANTINE, Standing, explain, known_lacks, obstacles
 from xwhep.server.matching import Candidate, fits, shortfalls
 from xwhep.server.store.records import LossRule, WorkerRecord, kind_of
 from xwhep.worker.settings import words
@@ -136,6 +136,13 @@ def test_what_a_pending_job_waits_for_in_words(standings, text):
 )
 def test_every_other_state_is_explained_without_workers(given, text):
     assert explain(given, []).text.startswith(text)
+
+
+def test_of_a_worker_that_serves_others_nothing_more_is_told():
+    needs = Needs(worker="another", os="plan9")
+    lacks = known_lacks(QUARANTINE, *shortfalls(kind_of("a", "ann", needs), APP, replace(NODE, serves=frozenset("b"))))
+    assert [lack.need for lack in lacks] == ["visibility"]
+    assert len(known_lacks(QUARANTINE, *shortfalls(kind_of("a", "ann", needs), APP, NODE))) == 3
 
 
 def test_quarantine_and_draining_keep_a_worker_from_every_job():

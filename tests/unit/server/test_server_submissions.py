@@ -7,8 +7,10 @@ from urllib.parse import quote
 
 import pytest
 
+from xwhep.common.errors import Conflict
 from xwhep.common.wire import JobSpec, JobState
 from xwhep.server.routes.summaries import PAUSE_S
+from xwhep.server.store.identity_records import ModeChange
 from xwhep.server.store.records import Inputs, JobFilter, NewJob
 from xwhep.server.store.sqlite_database import connect
 
@@ -41,6 +43,19 @@ def test_a_batch_with_a_key_is_made_once_in_its_order_and_over_a_restart(kit, ru
         async with kit() as k:
             assert await k.store.jobs.submit_many(batch) == ids
             assert [job.id for job in reversed(await k.store.jobs.jobs(JobFilter()))] == ids
+
+    run(body)
+
+
+def test_a_key_whose_mode_was_changed_since_is_still_the_same(kit, run):
+    async def body():
+        async with kit() as k:
+            first = await k.store.jobs.submit(new(k, "k"))
+            change = ModeChange(kind="job", id=first.id, mode=0o777, group="")
+            await k.store.identity.set_mode(change, None)
+            assert (await k.store.jobs.submit(new(k, "k"))).id == first.id
+            with pytest.raises(Conflict):
+                await k.store.jobs.submit(new(k, "k", args=["other"]))
 
     run(body)
 
@@ -78,11 +93,15 @@ def test_a_submission_that_comes_twice_makes_one_job(live):
     admin, ann = live.admin(), live.user("ann")
     admin.register_app()
     first = admin.submit(key="k")
-    assert admin.submit(key="k", args=["other"])["id"] == first["id"]
+    assert admin.submit(key="k")["id"] == first["id"]
+    refused = admin.post("/v1/jobs", {"app": "tool", "key": "k", "args": ["other"]})
+    assert (refused.status, refused.body["message"]) == (409, "the key k was that of another submission")
     assert ann.submit(key="k")["id"] != first["id"]
     batch = {"key": "kb", "jobs": [{"app": "tool"}, {"app": "tool", "after": ["#0"]}]}
     ids = admin.post("/v1/jobs/bulk", batch).body["ids"]
     assert admin.post("/v1/jobs/bulk", batch).body["ids"] == ids
+    for jobs in (batch["jobs"][:1], [*batch["jobs"], {"app": "tool"}], batch["jobs"][::-1][1:]):
+        assert admin.post("/v1/jobs/bulk", {"key": "kb", "jobs": jobs}).status == 409
     assert len(admin.get("/v1/jobs").body) == 4
     for wrong in ({"app": "tool", "key": "x" * 129}, {"app": "tool", "key": "\t"}):
         assert admin.post("/v1/jobs", wrong).status == 422

@@ -190,7 +190,7 @@ def test_a_rotation_waits_for_the_worker_over_a_restart(live):
 
 def test_rotation_is_for_admins_and_owners(ann, bob, make_worker):
     worker = make_worker("anns", visibility="private", owner="ann")
-    assert bob.post(f"/v1/workers/{worker.id}/rotate").status == 403
+    assert bob.post(f"/v1/workers/{worker.id}/rotate").status == 404  # he does not see it
     assert ann.post(f"/v1/workers/{worker.id}/rotate").status == 200
     assert bob.post("/v1/workers/nothing/rotate").status == 404
 
@@ -342,7 +342,7 @@ def test_explain_counts_the_workers_that_serve_others(boss, ann, bob, make_worke
 def test_only_owner_and_admins_change_a_worker(boss, ann, bob, make_worker):
     worker = make_worker("kept", visibility="private", owner="ann")
     path = f"/v1/workers/{worker.id}"
-    assert bob.post(path, {"visibility": "public"}).status == 403
+    assert bob.post(path, {"visibility": "public"}).status == 404  # he does not see it
     assert ann.post(path, {"visibility": "odd"}).status == 422
     assert boss.post(path, {"visibility": "group", "group": "none"}).status == 404
     assert ann.post(path, {"visibility": "group", "group": "none"}).status == 403

@@ -50,13 +50,11 @@ def _configure_members(parser: ArgumentParser) -> None:
 
 def _members(args: Namespace) -> int:
     with Server(credentials.find()) as server:
-        group = _find(server, args.name)
-        for login in args.remove:
-            if login not in group.members:
-                raise NotFound(f"{login} is not in the group {group.name}", f"xw admin group members {group.name}")
-        members = sorted({*group.members, *args.add} - set(args.remove))
         if args.add or args.remove:
-            group = server.post(f"/v1/groups/{in_path(args.name)}", GroupChange(members=members), Group)
+            change = GroupChange(add=args.add, remove=args.remove)
+            group = server.post(f"/v1/groups/{in_path(args.name)}", change, Group)
+        else:
+            group = _find(server, args.name)
     _print(group, args.format)
     return 0
 

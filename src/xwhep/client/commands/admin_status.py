@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from argparse import Namespace
+import sys
+from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -76,7 +77,15 @@ def _run(args: Namespace) -> int:
         status = _ask(server)
     if args.format == "json":
         show.print_json({**status._asdict(), "ready": not status.not_ready, "audit": show.whole(status.audit)})
-        return 0
+    else:
+        _print(status)
+    sys.stdout.flush()
+    if status.not_ready:
+        raise ServerFailed(f"the server is not ready: {status.not_ready}", "its log says more")
+    return 0
+
+
+def _print(status: Status) -> None:
     show.print_facts(
         [
             ("server", f"{status.address}, {status.version}"),
@@ -92,11 +101,15 @@ def _run(args: Namespace) -> int:
     )
     show.line("")
     show.print_table(HEADINGS, map(row, status.audit))
-    return 0
 
 
 def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none"
 
 
-STATUS = Command(add_format, _run, "xw admin status")
+def _configure(parser: ArgumentParser) -> None:
+    parser.description = f"The grid on one screen. When the server is not ready, exits with {ServerFailed.exit_code}."
+    add_format(parser)
+
+
+STATUS = Command(_configure, _run, "xw admin status")

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xwhep.client import credentials, permissions, platforms, show, text
-from xwhep.client.connection import Server
+from xwhep.client.connection import Server, in_path
+from xwhep.client.lookup import unknown_app
 from xwhep.client.parser import Command, add_format
 from xwhep.client.transfer import proving, put_path, regular_file
-from xwhep.common.errors import UsageError
+from xwhep.common.errors import NotFound, UsageError
 from xwhep.common.wire import App, AppSpec, Binary
 
 if TYPE_CHECKING:
@@ -113,5 +114,22 @@ def _size(app: App) -> str:
     return text.size(max(binary.size for binary in app.binaries)) if app.binaries else "-"
 
 
+def _configure_rm(parser: ArgumentParser) -> None:
+    parser.description = "Remove apps of yours. Jobs that ran them stay; while one has not ended, its app stays too."
+    parser.add_argument("names", metavar="NAME", nargs="+")
+
+
+def _rm(args: Namespace) -> int:
+    with Server(credentials.find()) as server:
+        for name in args.names:
+            try:
+                server.delete(f"/v1/apps/{in_path(name)}")
+            except NotFound as exc:
+                raise unknown_app(server, name) from exc
+            show.line(text.clean(f"{name} removed"))
+    return 0
+
+
 REGISTER = Command(_configure_register, _register, "xw app register hello ./hello.sh")
 LIST = Command(add_format, _list, "xw app list --format json")
+RM = Command(_configure_rm, _rm, "xw app rm hello")

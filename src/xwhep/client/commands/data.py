@@ -7,11 +7,12 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from xwhep.client import credentials, permissions, show, text, uploads
-from xwhep.client.connection import Server
+from xwhep.client.connection import Server, in_path
 from xwhep.client.folder import Arrival, Folder, checked_parts
-from xwhep.client.lookup import find_datum
+from xwhep.client.lookup import find_datum, unknown_datum
 from xwhep.client.parser import Command, add_format
 from xwhep.client.transfer import Blob, get_to_stream
+from xwhep.common.errors import NotFound
 from xwhep.common.wire import Datum
 
 
@@ -60,9 +61,14 @@ def _get(args: Namespace) -> int:
     return 0
 
 
+def _configure_list(parser: ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="also those that were uploaded for jobs only")
+    add_format(parser)
+
+
 def _list(args: Namespace) -> int:
     with Server(credentials.find()) as server:
-        data = server.get("/v1/data", list[Datum])
+        data = server.get(f"/v1/data{'?all=1' if args.all else ''}", list[Datum])
     if args.format == "json":
         show.print_json(data)
         return 0
@@ -110,7 +116,24 @@ def _show(args: Namespace) -> int:
     return 0
 
 
+def _configure_rm(parser: ArgumentParser) -> None:
+    parser.description = "Remove data of yours. Those that a job which has not ended needs stay, and it says so."
+    parser.add_argument("names", metavar="NAME|ID", nargs="+")
+
+
+def _rm(args: Namespace) -> int:
+    with Server(credentials.find()) as server:
+        for name in args.names:
+            try:
+                server.delete(f"/v1/data/{in_path(name)}")
+            except NotFound as exc:
+                raise unknown_datum(server, name) from exc
+            show.line(text.clean(f"{name} removed"))
+    return 0
+
+
 PUT = Command(_configure_put, _put, "xw data put ./input.csv --name input")
 GET = Command(_configure_get, _get, "xw data get input -o ./copy.csv")
-LIST = Command(add_format, _list, "xw data list --format json")
+LIST = Command(_configure_list, _list, "xw data list --format json")
 SHOW = Command(_configure_show, _show, "xw data show input")
+RM = Command(_configure_rm, _rm, "xw data rm input")

@@ -11,7 +11,7 @@ from xwhep.client.connection import MANY_TIMEOUT_S, Server, in_path
 from xwhep.client.listing import Wanted, list_jobs
 from xwhep.client.lookup import find_job
 from xwhep.client.parser import Command, add_format
-from xwhep.common.wire import CancelSpec, Job, JobIds, JobSpec, JobState
+from xwhep.common.wire import CancelSpec, DeleteSpec, Job, JobIds, JobSpec, JobState
 
 LIST_LIMIT = 50
 _SPEC = JobSpec(app="")  # what a job is that asks for nothing
@@ -181,7 +181,12 @@ def _cancel(args: Namespace) -> int:
 
 
 def _rm(args: Namespace) -> int:
+    together = shared(args)
     with Server(credentials.find()) as server:
+        if together:
+            spec = DeleteSpec(group=together.group, session=together.session)
+            for job_id in server.post("/v1/jobs/delete", spec, JobIds, MANY_TIMEOUT_S).ids:
+                show.line(text.clean(f"{job_id} removed"))
         for one in args.ids:
             job = find_job(server, one)
             server.delete(f"/v1/jobs/{in_path(job.id)}")
@@ -192,4 +197,4 @@ def _rm(args: Namespace) -> int:
 LIST = Command(_configure_list, _list, "xw job list --state running\n  xw job list --group night --limit 1000")
 SHOW = Command(_configure_show, _show, "xw job show 3f9a1c07")
 CANCEL = Command(add_selection, _cancel, "xw job cancel 3f9a1c07\n  xw job cancel --group night")
-RM = Command(add_ids, _rm, "xw job rm 3f9a1c07")
+RM = Command(add_selection, _rm, "xw job rm 3f9a1c07\n  xw job rm --group night")

@@ -6,6 +6,8 @@ import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
+import msgspec
+
 from xwhep.client import credentials, following, results, show, text, waiting
 from xwhep.client.commands.job import print_jobs
 from xwhep.client.commands.selection import add_selection, add_shared, shared
@@ -14,7 +16,7 @@ from xwhep.client.listing import Wanted, list_jobs
 from xwhep.client.lookup import find_job
 from xwhep.client.parser import Command, add_format
 from xwhep.common.errors import Conflict, JobFailed, NotFound
-from xwhep.common.wire import FINAL_STATES, Job, JobSummary
+from xwhep.common.wire import FINAL_STATES, Job, JobState, JobSummary
 
 
 def _seconds(word: str) -> float:
@@ -146,26 +148,56 @@ def _raise_unless_all_stored(jobs: list[Job], wanted: Wanted) -> None:
 def _configure_logs(parser: ArgumentParser) -> None:
     parser.description = (
         "Write what a job has written so far, byte by byte. The worker of a running job is asked for it, which takes\n"
-        "a few seconds; the last MiB is to be had. Of an ended job it is all."
+        "a few seconds; the last MiB is to be had. Of an ended job it is all. While replicas of a job run, name one."
     )
     parser.add_argument("id", metavar="ID", help="the job's id, or its beginning")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the job ends, then exit as job wait")
+    parser.add_argument(
+        "--replica", metavar="N", type=_number, default=0, help="what replica N writes, of a job that has several"
+    )
     parser.add_argument("--stderr", action="store_true", help="its standard error in place of its standard output")
+
+
+def _number(word: str) -> int:
+    number = int(word)
+    if number < 1:
+        raise ArgumentTypeError("replicas are counted from 1")
+    return number
+
+
+def _writer(job: Job, replica: int) -> Job:
+    """The job as that replica of it stands; itself when none is named.
+
+    Raises:
+        NotFound: it has no such replica.
+    """
+    if not replica:
+        if job.result and (agreed := [str(run.number) for run in job.runs if run.agreed]):
+            waiting.note(f"this is the result of the replicas {', '.join(agreed)}; --replica N shows that of one")
+        return job
+    for run in job.runs:
+        if run.number == replica:
+            state = JobState(run.state)
+            return msgspec.structs.replace(
+                job, state=state, worker=run.worker, result=None, reason=f"replica {replica}"
+            )
+    raise NotFound(f"job {job.id} has no replica {replica}", f"xw job show {job.id}")
 
 
 def _logs(args: Namespace) -> int:
     with Server(credentials.find()) as server:
-        job = find_job(server, args.id)
-        log = following.Log(server, job, "stderr" if args.stderr else "stdout", sys.stdout.buffer)
+        job = _writer(find_job(server, args.id), args.replica)
+        source = following.Source(job, "stderr" if args.stderr else "stdout", args.replica)
+        log = following.Log(server, source, sys.stdout.buffer)
         if not args.follow:
             log.so_far()
             return 0
         try:
             log.follow()
         except KeyboardInterrupt:
-            waiting.note(f"job {job.id} goes on; to come back: xw job logs -f {job.id}")
+            waiting.note(f"job {job.id} goes on; to come back: {source.again}")
             raise
-        ended = server.get(f"/v1/jobs/{in_path(job.id)}", Job)
+        ended = _writer(server.get(f"/v1/jobs/{in_path(job.id)}", Job), args.replica)
     waiting.tell_change(ended)
     waiting.raise_unless_completed([ended])
     return 0
@@ -175,4 +207,4 @@ WAIT = Command(_configure_wait, _wait, "xw job wait 3f9a1c07 --timeout 600\n  xw
 RESULTS = Command(
     _configure_results, _results, "xw job results 3f9a1c07 -o ./out\n  xw job results --group night -o ./out"
 )
-LOGS = Command(_configure_logs, _logs, "xw job logs -f 3f9a1c07")
+LOGS = Command(_configure_logs, _logs, "xw job logs -f 3f9a1c07\n  xw job logs --replica 2 3f9a1c07")

@@ -144,11 +144,22 @@ async def add_group(request: Request) -> Response:
 async def change_group(request: Request) -> Response:
     admin, grid = await admin_of(request), grid_of(request)
     name, change = request.path_params["name"], await body_of(request, GroupChange)
-    _check_members(change.members)
-    act = Act(who=admin.login, act="group change", subject=name, detail=" ".join(change.members)[:1000])
-    group = await grid.store.identity.change_group(name, change.members, act)
+    refuse(
+        (change.members is not None) == bool(change.add or change.remove),
+        "a change of a group has either members, or add and remove",
+    )
+    refuse(bool(set(change.add) & set(change.remove)), "nobody joins and leaves at once")
+    _check_members([*(change.members or []), *change.add, *change.remove])
+    act = Act(who=admin.login, act="group change", subject=name, detail=_members_described(change)[:1000])
+    group = await grid.store.identity.change_group(name, change, act)
     grid.auth.forget_all()
     return answer(group)
+
+
+def _members_described(change: GroupChange) -> str:
+    if change.members is not None:
+        return " ".join(change.members)
+    return " ".join([*(f"+{login}" for login in change.add), *(f"-{login}" for login in change.remove)])
 
 
 async def audit(request: Request) -> Response:

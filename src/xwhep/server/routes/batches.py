@@ -1,4 +1,4 @@
-"""Many jobs at once: submitted in one transaction, cancelled by what they share."""
+"""Many jobs at once: submitted in one transaction, cancelled and deleted by what they share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from xwhep.common.errors import InvalidRequest, XwhepError
-from xwhep.common.wire import MAX_BATCH, MAX_BATCH_BYTES, App, CancelSpec, JobBatch, JobIds, JobSpec
+from xwhep.common.wire import MAX_BATCH, MAX_BATCH_BYTES, App, CancelSpec, DeleteSpec, JobBatch, JobIds, JobSpec
 from xwhep.server.auth import UserPrincipal
 from xwhep.server.checks import check_job, check_key, refuse
 from xwhep.server.grid import Grid
@@ -21,7 +21,7 @@ from xwhep.server.routes.jobs import check_owner_group, resolve
 from xwhep.server.store.identity_records import Act
 from xwhep.server.store.records import Inputs, JobFilter, NewJob
 
-MAX_CANCEL = 10_000
+MAX_NAMED = 10_000
 TURN = 500  # jobs looked up between two looks at other requests
 
 
@@ -89,20 +89,43 @@ class _LookUps:
 async def cancel_batch(request: Request) -> Response:
     user, grid = await user_of(request), grid_of(request)
     spec = await body_of(request, CancelSpec)
-    if sum(map(bool, (spec.group, spec.session, spec.ids))) != 1:
-        raise InvalidRequest("name one of group, session and ids", "correct the request")
-    refuse(len(spec.ids) > MAX_CANCEL, f"at most {MAX_CANCEL} jobs are cancelled at once by their ids")
+    _check_selection(spec)
     ids = await grid.store.jobs.cancel_many(await _meant(grid, user, spec))
-    if user.is_admin and ids:
-        named = f"group {spec.group}" if spec.group else f"session {spec.session}" if spec.session else ids[0]
-        act = Act(who=user.login, act="job cancel", subject=named, detail=f"{len(ids)} jobs")
-        await grid.store.identity.note(act)
+    await _account_for(grid, user, spec, ("job cancel", ids))
     log_event("jobs cancelled", jobs=len(ids), user=user.login)
     return answer(JobIds(ids=ids))
 
 
+async def delete_batch(request: Request) -> Response:
+    user, grid = await user_of(request), grid_of(request)
+    spec = await body_of(request, DeleteSpec)
+    _check_selection(spec)
+    if spec.ids:
+        ids = await grid.store.jobs.delete_many(await _meant(grid, user, spec))
+    else:
+        wanted = JobFilter(owner=user.sees, group=spec.group, session=spec.session)
+        ids = await grid.store.jobs.delete_together(wanted)
+    await _account_for(grid, user, spec, ("job delete", ids))
+    log_event("jobs deleted", jobs=len(ids), user=user.login)
+    return answer(JobIds(ids=ids))
+
+
+def _check_selection(spec: CancelSpec) -> None:
+    if sum(map(bool, (spec.group, spec.session, spec.ids))) != 1:
+        raise InvalidRequest("name one of group, session and ids", "correct the request")
+    refuse(len(spec.ids) > MAX_NAMED, f"at most {MAX_NAMED} jobs are named at once by their ids")
+
+
+async def _account_for(grid: Grid, user: UserPrincipal, spec: CancelSpec, done: tuple[str, list[str]]) -> None:
+    """`done` is (act, ids of the jobs): whose they were is not looked up, so an administrator's own are noted too."""
+    act, ids = done
+    if user.is_admin and ids:
+        named = f"group {spec.group}" if spec.group else f"session {spec.session}" if spec.session else ids[0]
+        await grid.store.identity.note(Act(who=user.login, act=act, subject=named, detail=f"{len(ids)} jobs"))
+
+
 async def _meant(grid: Grid, user: UserPrincipal, spec: CancelSpec) -> list[str]:
-    """Raises: NotFound, NotAllowed: one of the ids is no job that the user may stop; then none is cancelled."""
+    """Raises: NotFound, NotAllowed: one of the ids is no job that the user may stop or delete; then none is."""
     if not spec.ids:
         return await grid.store.jobs.open_ids(JobFilter(owner=user.sees, group=spec.group, session=spec.session))
     for job_id in spec.ids:
@@ -113,4 +136,5 @@ async def _meant(grid: Grid, user: UserPrincipal, spec: CancelSpec) -> list[str]
 ROUTES = [
     Route("/v1/jobs/bulk", submit_batch, methods=["POST"]),
     Route("/v1/jobs/cancel", cancel_batch, methods=["POST"]),
+    Route("/v1/jobs/delete", delete_batch, methods=["POST"]),
 ]

@@ -12,7 +12,7 @@ from xwhep.common.errors import InvalidRequest, NotAllowed
 from xwhep.common.wire import FINAL_STATES, Datum, Job, JobSpec, JobState, LeasedDatum
 from xwhep.server.auth import UserPrincipal
 from xwhep.server.checks import check_job, refuse, seconds, whole_number
-from xwhep.server.explain import Standing, explain, obstacles
+from xwhep.server.explain import Standing, explain, known_lacks, obstacles
 from xwhep.server.grid import Grid
 from xwhep.server.http import MAX_WAIT_S, answer, body_of, grid_of, no_content, user_of, wait_for
 from xwhep.server.logs import log_event
@@ -46,6 +46,8 @@ async def resolve(grid: Grid, user: UserPrincipal, spec: JobSpec) -> Inputs:
     stdin = _leased(await find_datum(grid, user, spec.stdin)) if spec.stdin else None
     data = [_leased(await find_datum(grid, user, name)) for name in spec.data]
     data += [_leased(await find_datum(grid, user, name), path) for path, name in spec.files.items()]
+    for datum in (*data, *([stdin] if stdin else [])):
+        grid.blobs.note_use(datum.sha256)  # the datum may be removed before the job is made
     names = [datum.name for datum in data]
     refuse(len(set(names)) < len(names), "two data of the job have the same name")
     return Inputs(stdin=stdin, data=data)
@@ -117,7 +119,9 @@ async def _standings(grid: Grid, job: Job) -> list[Standing]:
     records = {record.id: record for record in await grid.store.people.workers()}
     return [
         Standing(
-            lacks=(*obstacles(records.get(worker.id), grid.clock()), *grid.kinds.shortfalls(kinds[0], worker)),
+            lacks=known_lacks(
+                *obstacles(records.get(worker.id), grid.clock()), *grid.kinds.shortfalls(kinds[0], worker)
+            ),
             free=grid.fleet.has_free_slot(worker.id),
         )
         for worker in grid.fleet.live()

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from xwhep.common.errors import Conflict
-from xwhep.common.wire import FINAL_STATES, Ack, Job, Output, OutputPiece
+from xwhep.common.errors import Conflict, NotFound
+from xwhep.common.wire import FINAL_STATES, MAX_REPLICAS, Ack, Job, Output, OutputPiece
 from xwhep.server.checks import MAX_ATTEMPT, check_attempt, refuse, seconds, whole_number
 from xwhep.server.grid import Grid
 from xwhep.server.http import MAX_WAIT_S, answer, bytes_of, grid_of, parsed, user_of, wait_for, worker_of
@@ -21,6 +21,7 @@ from xwhep.server.store.records import Attempt
 
 MAX_BODY_BYTES = 2 * KEPT_BYTES  # base64 and the rest of the message around a piece of KEPT_BYTES
 MAX_OFFSET = 2**60
+MAX_RUNS = 2 * MAX_REPLICAS  # more are made while they do not agree
 
 
 async def take_output(request: Request) -> Response:
@@ -46,11 +47,13 @@ async def show_log(request: Request) -> Response:
     refuse(stream not in STREAMS, "a stream is stdout or stderr")
     offset = whole_number(query.get("offset", "0"), "offset", MAX_OFFSET)
     attempt = whole_number(query.get("attempt", "0"), "attempt", MAX_ATTEMPT)
+    replica = whole_number(query.get("replica", "0"), "replica", MAX_RUNS)
     until = asyncio.get_running_loop().time() + seconds(query.get("wait", "0"), "wait", MAX_WAIT_S)
-    with grid.watchers.watching(job_id) as changed:
+    run = await _run(request, job_id, replica)
+    with grid.watchers.watching(run.id) as changed:
         while True:
             changed.clear()
-            job = await find_job(grid, await user_of(request), job_id)
+            job = await _run(request, job_id, replica)
             piece = await _piece(grid, job, stream, (attempt, offset))
             left_s = until - asyncio.get_running_loop().time()
             if piece.data or piece.final or grid.stopping.is_set() or left_s <= 0:
@@ -58,6 +61,25 @@ async def show_log(request: Request) -> Response:
             await wait_for(changed, request, left_s)
             if await request.is_disconnected():
                 return answer(piece)
+
+
+async def _run(request: Request, job_id: str, replica: int) -> Job:
+    """The job, or the run of it that writes: the outputs of several must not look like one.
+
+    Raises:
+        NotFound: there is no such job or replica.
+        Conflict: several replicas run, and none is named.
+    """
+    grid = grid_of(request)
+    job = await find_job(grid, await user_of(request), job_id)
+    if not replica:
+        if job.runs and job.state not in FINAL_STATES:
+            raise Conflict(f"job {job.id} has {len(job.runs)} replicas", f"name one: xw job logs --replica 1 {job.id}")
+        return job
+    run = await grid.store.jobs.replica(job.id, replica)
+    if run is None:
+        raise NotFound(f"job {job.id} has no replica {replica}", f"see which it has: xw job show {job.id}")
+    return run
 
 
 async def _piece(grid: Grid, job: Job, stream: str, place: tuple[int, int]) -> OutputPiece:

@@ -50,7 +50,7 @@ async def app_mode(request: Request) -> Response:
     await _save(grid, user, thing, ModeChange(kind="app", id=app.id, mode=mode, group=group))
     app = msgspec.structs.replace(app, mode=mode, group=group)
     grid.catalogue.put(app)
-    return answer(with_workers(grid, app))
+    return answer(with_workers(grid, user, app))
 
 
 async def datum_mode(request: Request) -> Response:

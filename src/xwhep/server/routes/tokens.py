@@ -18,6 +18,7 @@ from xwhep.server.grid import Grid
 from xwhep.server.http import answer, body_of, grid_of, no_content, user_of
 from xwhep.server.identity import JOIN_TOKEN, new_token, token_hash
 from xwhep.server.logs import log_event
+from xwhep.server.rights import may_see_worker
 from xwhep.server.routes.administration import admin_of, check_login
 from xwhep.server.state import StateFolder
 from xwhep.server.store.identity_records import DEPLOYMENT, PUBLIC, Act, JoinRecord, Service
@@ -123,18 +124,24 @@ async def change_worker(request: Request) -> Response:
 
 
 async def _controlled(grid: Grid, user: UserPrincipal, worker_id: str) -> Service:
-    """Raises: NotFound; NotAllowed: neither its owner nor an administrator."""
+    """Raises: NotFound: none, or none to be seen; NotAllowed: neither its owner nor an administrator."""
     service = await grid.store.tokens.service(worker_id)
+    if not may_see_worker(user, service):
+        raise _unknown_worker(worker_id)
     if not (user.is_admin or (service.owner and service.owner == user.login)):
         raise NotAllowed("this is for the worker's owner and administrators", "ask one of them")
     return service
+
+
+def _unknown_worker(worker_id: str) -> NotFound:
+    return NotFound(f"there is no worker {worker_id}", "list them with: xw worker list")
 
 
 async def _view(grid: Grid, user: UserPrincipal, worker_id: str) -> Worker:
     for record in await grid.store.people.workers():
         if record.id == worker_id:
             return grid.fleet.view(record, [job for job, owner in record.running if user.sees in ("", owner)])
-    raise NotFound(f"there is no worker {worker_id}", "list them with: xw worker list")
+    raise _unknown_worker(worker_id)
 
 
 async def rotate_worker(request: Request) -> Response:

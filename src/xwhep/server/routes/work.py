@@ -24,6 +24,7 @@ from xwhep.server.grid import Grid
 from xwhep.server.http import MAX_WAIT_S, answer, body_of, grid_of, no_content, user_of, wait_for, worker_of
 from xwhep.server.logs import log_event, log_events
 from xwhep.server.matching import Candidate, binary_for
+from xwhep.server.rights import may_see_worker
 from xwhep.server.rotation import offer_token
 from xwhep.server.routes.fixed import FixedPost
 from xwhep.server.scheduler import Waiting
@@ -152,6 +153,7 @@ async def list_workers(request: Request) -> Response:
         [
             grid.fleet.view(record, [job_id for job_id, owner in record.running if user.sees in ("", owner)])
             for record in await grid.store.people.workers()
+            if may_see_worker(user, record.service)
         ]
     )
 

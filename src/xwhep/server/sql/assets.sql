@@ -11,11 +11,34 @@ UPDATE apps SET shared = :shared, binaries = :binaries WHERE id = :id;
 
 -- name: app_by_name
 -- One app.
-SELECT id, name, owner, shared, binaries, created_at, mode, group_name FROM apps WHERE name = :name;
+SELECT id, name, owner, shared, binaries, created_at, mode, group_name FROM apps
+WHERE name = :name AND removed_at = 0;
+
+-- name: app_of_job
+-- The app that a job runs or ran, also when it is removed.
+SELECT a.id, a.name, a.owner, a.shared, a.binaries, a.created_at, a.mode, a.group_name
+FROM jobs j JOIN apps a ON a.id = j.app_id WHERE j.id = :job_id;
+
+-- name: app_is_there
+-- Whether jobs of an app may still be made.
+SELECT 1 AS there FROM apps WHERE id = :id AND removed_at = 0;
+
+-- name: app_open_jobs
+-- How many jobs of an app have not ended.
+SELECT count(*) AS count FROM jobs
+WHERE app_id = :id AND family = '' AND state IN ('waiting', 'pending', 'running', 'lost');
+
+-- name: app_remove
+-- The name is to be had again: no app can be called what this one is called from now on.
+UPDATE apps SET name = name || ' ' || id, shared = '', binaries = '[]', removed_at = :now WHERE id = :id;
 
 -- name: app_list
 -- Every app, by name.
-SELECT id, name, owner, shared, binaries, created_at, mode, group_name FROM apps ORDER BY name;
+SELECT id, name, owner, shared, binaries, created_at, mode, group_name FROM apps WHERE removed_at = 0 ORDER BY name;
+
+-- name: app_blobs
+-- What an app names.
+SELECT sha256 FROM app_blobs WHERE app_id = :app_id;
 
 -- name: app_blob_forget
 -- Drop what an app named, before its new binaries are noted.
@@ -27,20 +50,47 @@ INSERT OR IGNORE INTO app_blobs (sha256, app_id) VALUES (:sha256, :app_id);
 
 -- name: datum_add
 -- A new name for a blob.
-INSERT INTO data (id, owner, name, sha256, size, created_at) VALUES (:id, :owner, :name, :sha256, :size, :now);
+INSERT INTO data (id, owner, name, sha256, size, created_at, for_jobs, used_at)
+VALUES (:id, :owner, :name, :sha256, :size, :now, :for_jobs, :now);
+
+-- name: datum_again
+-- A name is registered once more; for itself, it is no longer for jobs only.
+UPDATE data SET for_jobs = min(for_jobs, :for_jobs), used_at = :now WHERE id = :id;
+
+-- name: datum_open_jobs
+-- The jobs that have not ended and have a content for input, as they were submitted.
+SELECT DISTINCT j.id, j.owner, j.spec FROM job_blobs b JOIN jobs j ON j.id = b.job_id
+WHERE b.sha256 = :sha256 AND b.direction = 'in' AND j.family = ''
+  AND j.state IN ('waiting', 'pending', 'running', 'lost');
+
+-- name: datum_remove
+-- A name is forgotten.
+DELETE FROM data WHERE id = :id;
+
+-- name: datum_idle
+-- Data for jobs only that no job names, and that nobody registered since a time.
+SELECT d.id FROM data d WHERE d.for_jobs = 1 AND d.used_at < :before
+  AND NOT EXISTS (SELECT 1 FROM job_blobs j WHERE j.sha256 = d.sha256 AND j.direction = 'in') LIMIT :limit;
+
+-- name: datum_remove_idle
+-- Forget such a datum, if it still is one.
+DELETE FROM data WHERE id = :id AND for_jobs = 1 AND used_at < :before
+  AND NOT EXISTS (SELECT 1 FROM job_blobs j WHERE j.sha256 = data.sha256 AND j.direction = 'in');
 
 -- name: datum_by_name
 -- An owner's datum of that name.
-SELECT id, owner, name, sha256, size, created_at, mode, group_name AS "group" FROM data WHERE owner = :owner AND name = :name;
+SELECT id, owner, name, sha256, size, created_at, mode, group_name AS "group", for_jobs FROM data
+WHERE owner = :owner AND name = :name;
 
 -- name: datum_by_id
 -- The datum with that id, whoever owns it.
-SELECT id, owner, name, sha256, size, created_at, mode, group_name AS "group" FROM data WHERE id = :id;
+SELECT id, owner, name, sha256, size, created_at, mode, group_name AS "group", for_jobs FROM data WHERE id = :id;
 
 -- name: datum_list
 -- The data that a login with its groups (a JSON list) may read, or all when it is ''; by name.
-SELECT id, owner, name, sha256, size, created_at, mode, group_name AS "group" FROM data
-WHERE (:owner = '' OR CASE WHEN owner = :owner THEN mode & 256
+-- Those for jobs only when they are asked for.
+SELECT id, owner, name, sha256, size, created_at, mode, group_name AS "group", for_jobs FROM data
+WHERE for_jobs <= :for_jobs AND (:owner = '' OR CASE WHEN owner = :owner THEN mode & 256
                          WHEN group_name IN (SELECT value FROM json_each(:groups)) THEN mode & 32 ELSE mode & 4 END)
 ORDER BY name, id;
 
@@ -48,6 +98,10 @@ ORDER BY name, id;
 -- Someone uploaded a blob's content.
 INSERT INTO blob_holders (sha256, holder, held_at) VALUES (:sha256, :holder, :now)
 ON CONFLICT (sha256, holder) DO UPDATE SET held_at = excluded.held_at;
+
+-- name: blob_touch
+-- What named a content does so no longer: it is kept for a while, as after an upload.
+UPDATE blob_holders SET held_at = :now WHERE sha256 = :sha256;
 
 -- name: blob_unused
 -- Contents that nothing names, and that nobody uploaded since a time.

@@ -22,13 +22,14 @@ WHERE (j.id = :id OR j.family = :id) AND j.state IN ('waiting', 'pending', 'runn
 -- A newly submitted job, or a replica of one.
 INSERT INTO jobs (id, owner, app_id, spec, inputs, state, revision, attempt, losses, worker_id, worker_name,
                   lease_until, created_at, started_at, ended_at, result, reason, kind, priority, deadline_at,
-                  open_after, label, job_group, session, family, replica, mode, owner_group, submit_key)
+                  open_after, label, job_group, session, family, replica, mode, owner_group, submit_key, submit_digest)
 VALUES (:id, :owner, :app_id, :spec, :inputs, :state, 1, 0, 0, '', '', 0, :now, 0, 0, '', '', :kind, :priority,
-        :deadline_at, :open_after, :label, :job_group, :session, :family, :replica, :mode, :owner_group, :submit_key);
+        :deadline_at, :open_after, :label, :job_group, :session, :family, :replica, :mode, :owner_group, :submit_key,
+        :submit_digest);
 
 -- name: job_ids_of_key
 -- The jobs that an owner's submission with a key made, in its order.
-SELECT id FROM jobs WHERE owner = :owner AND submit_key = :key AND submit_key <> '' ORDER BY seq;
+SELECT id, submit_digest FROM jobs WHERE owner = :owner AND submit_key = :key AND submit_key <> '' ORDER BY seq;
 
 -- name: job_blob_note
 -- A job names a blob.
@@ -80,6 +81,16 @@ WHERE job_group = :name AND job_group <> '' AND (:owner = '' OR owner = :owner) 
 SELECT id FROM jobs
 WHERE session = :name AND session <> '' AND (:owner = '' OR owner = :owner) AND family = ''
   AND state IN ('waiting', 'pending', 'running', 'lost') ORDER BY seq;
+
+-- name: job_all_of_group
+-- Every job of an owner ('' for all) in a group.
+SELECT id FROM jobs
+WHERE job_group = :name AND job_group <> '' AND (:owner = '' OR owner = :owner) AND family = '' ORDER BY seq;
+
+-- name: job_all_of_session
+-- The same for a session.
+SELECT id FROM jobs
+WHERE session = :name AND session <> '' AND (:owner = '' OR owner = :owner) AND family = '' ORDER BY seq;
 
 -- name: job_count_group
 -- How many jobs of an owner ('' for all) in a group are in each state.
@@ -199,6 +210,10 @@ UPDATE jobs SET open_after = open_after - 1 WHERE id = :id;
 -- name: job_family
 -- The replicas of a job.
 SELECT * FROM jobs WHERE family = :family ORDER BY replica;
+
+-- name: job_replica
+-- One of them.
+SELECT * FROM jobs WHERE family = :family AND family <> '' AND replica = :number;
 
 -- name: job_family_parties
 -- Who ran replicas of a job.

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from xwhep.common.wire import AuditEntry, Group, TokenInfo, User
+from xwhep.common.wire import AuditEntry, Group, GroupChange, TokenInfo, User
 from xwhep.server.store.identity_records import (
     Act,
     JoinRecord,
@@ -32,8 +32,8 @@ class Identity(Protocol):
     async def add_group(self, name: str, members: Sequence[str], act: Act) -> Group:
         """Raises: Conflict: the name is taken; NotFound: a member."""
 
-    async def change_group(self, name: str, members: Sequence[str], act: Act) -> Group:
-        """Raises: NotFound: the group, or a member."""
+    async def change_group(self, name: str, change: GroupChange, act: Act) -> Group:
+        """Raises: NotFound: the group, a user, or one who leaves and is not in it; then nothing is changed."""
 
     async def set_mode(self, change: ModeChange, act: Act | None) -> None:
         """Raises: NotFound: the group."""

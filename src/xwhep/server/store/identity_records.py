@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 DEPLOYMENT = "deployment"  # id of the join token that lies in the state folder
@@ -52,6 +53,12 @@ class Service:
         if self.visibility == "private":
             return frozenset({self.owner})
         return self.members if self.visibility == "group" else None
+
+    def shows_to(self, login: str, groups: Collection[str]) -> bool:
+        """Whether a user who is no administrator may know of the worker."""
+        if self.visibility == "public" or (self.owner and self.owner == login):
+            return True
+        return self.visibility == "group" and self.group in groups
 
 
 PUBLIC = Service()

@@ -63,14 +63,26 @@ class Assets(Protocol):
 
     async def apps(self) -> list[App]: ...
 
+    async def app_of_job(self, job_id: str) -> App | None:
+        """The app that a job runs or ran, also when it is removed: for rights."""
+
+    async def remove_app(self, app: App) -> None:
+        """Jobs that ran it stay. Raises: NotFound: it is gone; Conflict: jobs that have not ended need it."""
+
     async def add_datum(self, owner: str, spec: DatumSpec) -> Datum:
         """Registering the same content under the same name again returns the first. Raises: Conflict: other content."""
 
     async def datum(self, owner: str, name_or_id: str) -> Datum | None:
         """The owner's datum of that name, else the datum with that id, whoever owns it."""
 
-    async def data(self, owner: str, groups: Collection[str] = ()) -> list[Datum]:
-        """Those that `owner`, with its groups, may read, or all when it is empty."""
+    async def data(self, owner: str, groups: Collection[str] = (), *, for_jobs: bool = True) -> list[Datum]:
+        """Those that `owner`, with its groups, may read, all when it is empty; `for_jobs`: also those for jobs only."""
+
+    async def remove_datum(self, datum: Datum) -> None:
+        """Raises: as remove_app."""
+
+    async def drop_idle_data(self, before: float, limit: int) -> list[str]:
+        """Forgets data for jobs only that no job names and nobody registered since `before`; returns their ids."""
 
     async def hold_blob(self, sha256: str, holder: str) -> None: ...
 
@@ -104,6 +116,9 @@ class Jobs(Protocol):
 
     async def job(self, job_id: str) -> Job | None: ...
 
+    async def replica(self, job_id: str, number: int) -> Job | None:
+        """One of the runs of a job with replicas, which is no job of its own for anybody but the worker."""
+
     async def jobs(self, wanted: JobFilter) -> list[Job]:
         """Newest first."""
 
@@ -124,6 +139,12 @@ class Jobs(Protocol):
 
     async def delete(self, job_id: str) -> None:
         """Raises: NotFound; Conflict: it has not ended."""
+
+    async def delete_together(self, wanted: JobFilter) -> list[str]:
+        """The jobs of an owner in a group or session, in one transaction; returns their ids. Raises: as delete_many."""
+
+    async def delete_many(self, ids: Sequence[str]) -> list[str]:
+        """Raises: Conflict: one of them has not ended; then none is deleted. Those that are gone are left out."""
 
     async def lease(self, wish: LeaseWish) -> list[LeasedJob]: ...
 

@@ -12,6 +12,7 @@ import msgspec
 from xwhep.common.errors import Conflict
 from xwhep.common.wire import App, AppSpec, Binary, Datum, DatumSpec
 from xwhep.server.store.sqlite_database import Database, Tx
+from xwhep.server.store.sqlite_removal import drop_idle_data, idle_data, remove_app, remove_datum
 
 
 def _app(row: sqlite3.Row) -> App:
@@ -55,7 +56,7 @@ def _find_app(tx: Tx, name: str) -> App | None:
 
 
 def _datum(row: sqlite3.Row) -> Datum:
-    return Datum(**dict(row))
+    return Datum(**{**dict(row), "for_jobs": bool(row["for_jobs"])})
 
 
 def _add_datum(tx: Tx, owner: str, spec: DatumSpec) -> Datum:
@@ -63,9 +64,10 @@ def _add_datum(tx: Tx, owner: str, spec: DatumSpec) -> Datum:
     if row is not None:
         if row["sha256"] != spec.sha256:
             raise Conflict(f"you have a datum {spec.name} with other content", "choose another name")
-        return _datum(row)
-    fields = {"name": spec.name, "sha256": spec.sha256, "size": spec.size}
-    tx.run("datum_add", id=secrets.token_hex(8), owner=owner, now=tx.now, **fields)
+        tx.run("datum_again", id=row["id"], for_jobs=spec.for_jobs, now=tx.now)
+    else:
+        fields = {"name": spec.name, "sha256": spec.sha256, "size": spec.size, "for_jobs": spec.for_jobs}
+        tx.run("datum_add", id=secrets.token_hex(8), owner=owner, now=tx.now, **fields)
     made = tx.one("datum_by_name", owner=owner, name=spec.name)
     assert made is not None  # noqa: S101 - written above, in this transaction
     return _datum(made)
@@ -115,9 +117,23 @@ class SqliteAssets:
     async def datum(self, owner: str, name_or_id: str) -> Datum | None:
         return self._db.read(lambda tx: _find_datum(tx, owner, name_or_id))
 
-    async def data(self, owner: str, groups: Collection[str] = ()) -> list[Datum]:
-        params = {"owner": owner, "groups": json.dumps(list(groups))}
+    async def data(self, owner: str, groups: Collection[str] = (), *, for_jobs: bool = True) -> list[Datum]:
+        params = {"owner": owner, "groups": json.dumps(list(groups)), "for_jobs": for_jobs}
         return await self._db.scan(lambda tx: [_datum(row) for row in tx.all("datum_list", **params)])
+
+    async def app_of_job(self, job_id: str) -> App | None:
+        row = self._db.read(lambda tx: tx.one("app_of_job", job_id=job_id))
+        return _app(row) if row else None
+
+    async def remove_app(self, app: App) -> None:
+        await self._db.write_long(lambda tx: remove_app(tx, app))
+
+    async def remove_datum(self, datum: Datum) -> None:
+        await self._db.write_long(lambda tx: remove_datum(tx, datum))
+
+    async def drop_idle_data(self, before: float, limit: int) -> list[str]:
+        found = await self._db.scan(lambda tx: idle_data(tx, before, limit))
+        return await self._db.write(lambda tx: drop_idle_data(tx, before, found)) if found else []
 
     async def hold_blob(self, sha256: str, holder: str) -> None:
         await self._db.write(lambda tx: tx.run("blob_hold", sha256=sha256, holder=holder, now=tx.now))

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from xwhep.common.errors import Conflict, NotFound
-from xwhep.common.wire import AuditEntry, Group, User
+from xwhep.common.wire import AuditEntry, Group, GroupChange, User
 from xwhep.server.store.identity_records import Act, ModeChange, UserUpdate
 from xwhep.server.store.records import Account, Change
 from xwhep.server.store.sqlite_database import Database, Tx
@@ -30,7 +30,11 @@ def _user(tx: Tx, login: str) -> User:
 def check_group(tx: Tx, name: str) -> None:
     """Raises: NotFound."""
     if tx.one("group_get", name=name) is None:
-        raise NotFound(f"there is no group {name}", "list them with: xw admin group list")
+        raise _no_group(name)
+
+
+def _no_group(name: str) -> NotFound:
+    return NotFound(f"there is no group {name}", "list them with: xw admin group list")
 
 
 def _join_groups(tx: Tx, login: str, groups: Sequence[str]) -> None:
@@ -91,9 +95,17 @@ def _add_group(tx: Tx, name: str, members: Sequence[str], act: Act) -> Group:
     return _save_members(tx, name, members, act)
 
 
-def _change_group(tx: Tx, name: str, members: Sequence[str], act: Act) -> Group:
-    check_group(tx, name)
-    return _save_members(tx, name, members, act)
+def _change_group(tx: Tx, name: str, change: GroupChange, act: Act) -> Group:
+    row = tx.one("group_get", name=name)
+    if row is None:
+        raise _no_group(name)
+    if change.members is not None:
+        return _save_members(tx, name, change.members, act)
+    members = _group(row).members
+    for login in change.remove:
+        if login not in members:
+            raise NotFound(f"{login} is not in the group {name}", f"xw admin group members {name}")
+    return _save_members(tx, name, sorted({*members, *change.add} - set(change.remove)), act)
 
 
 def _set_mode(tx: Tx, change: ModeChange, act: Act | None) -> None:
@@ -122,8 +134,8 @@ class SqliteIdentity:
     async def add_group(self, name: str, members: Sequence[str], act: Act) -> Group:
         return await self._db.write(lambda tx: _add_group(tx, name, members, act))
 
-    async def change_group(self, name: str, members: Sequence[str], act: Act) -> Group:
-        return await self._db.write(lambda tx: _change_group(tx, name, members, act))
+    async def change_group(self, name: str, change: GroupChange, act: Act) -> Group:
+        return await self._db.write(lambda tx: _change_group(tx, name, change, act))
 
     async def set_mode(self, change: ModeChange, act: Act | None) -> None:
         await self._db.write(lambda tx: _set_mode(tx, change, act))

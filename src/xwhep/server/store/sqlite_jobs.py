@@ -56,6 +56,22 @@ def _cancel_many(tx: Tx, ids: Sequence[str]) -> list[str]:
     return stopped
 
 
+def _delete_many(tx: Tx, ids: Sequence[str]) -> list[str]:
+    rows = [row for job_id in ids if (row := tx.one("job_get", id=job_id)) is not None and not row["family"]]
+    going = sum(JobState(row["state"]) not in FINAL_STATES for row in rows)
+    if going:
+        raise Conflict(f"{going} of {len(rows)} jobs have not ended", "stop them first with: xw job cancel")
+    for row in rows:
+        delete(tx, row["id"])
+    return [row["id"] for row in rows]
+
+
+def _delete_together(tx: Tx, wanted: JobFilter) -> list[str]:
+    query = "job_all_of_group" if wanted.group else "job_all_of_session"
+    rows = tx.all(query, name=wanted.group or wanted.session, owner=wanted.owner)
+    return _delete_many(tx, [row["id"] for row in rows])
+
+
 def _delete_old(tx: Tx, before: float, limit: int) -> list[str]:
     ids = [row["id"] for row in tx.all("job_old", before=before, limit=limit)]
     for job_id in ids:
@@ -83,6 +99,10 @@ class SqliteJobs:
 
     async def job(self, job_id: str) -> Job | None:
         return self._db.read(lambda tx: _job(tx, job_id))
+
+    async def replica(self, job_id: str, number: int) -> Job | None:
+        row = self._db.read(lambda tx: tx.one("job_replica", family=job_id, number=number))
+        return job_of(row) if row else None
 
     async def jobs(self, wanted: JobFilter) -> list[Job]:
         params = {
@@ -117,6 +137,13 @@ class SqliteJobs:
 
     async def delete(self, job_id: str) -> None:
         await self._db.write(lambda tx: delete(tx, job_id))
+
+    async def delete_together(self, wanted: JobFilter) -> list[str]:
+        return await self._db.write_long(lambda tx: _delete_together(tx, wanted))
+
+    async def delete_many(self, ids: Sequence[str]) -> list[str]:
+        write = self._db.write_long if len(ids) > LONG_BATCH else self._db.write
+        return await write(lambda tx: _delete_many(tx, ids))
 
     async def delete_old(self, before: float, limit: int) -> list[str]:
         if not self._db.read(lambda tx: tx.all("job_old", before=before, limit=1)):

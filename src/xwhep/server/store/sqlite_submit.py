@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import sqlite3
 from collections import Counter
@@ -11,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from xwhep.common.errors import InvalidRequest, NotFound
+from xwhep.common.errors import Conflict, InvalidRequest, NotFound
 from xwhep.common.wire import JobState
 from xwhep.server.store.records import Change, Kind, NewJob, kind_of
 from xwhep.server.store.sqlite_database import Tx
@@ -42,10 +43,16 @@ def submit(tx: Tx, jobs: Sequence[NewJob]) -> list[str]:
     """Ids, in the order of `jobs`: new ones, or those that the first submission with their key made.
 
     Raises:
+        Conflict: the key came with other jobs.
+        NotFound: an app was removed.
         NotFound, InvalidRequest: what a job comes after; then none is made.
     """
-    if known := _submitted(tx, jobs):
+    digest = _digest(jobs) if jobs and jobs[0].key else ""
+    if digest and (known := _submitted(tx, jobs[0], digest)):
         return known
+    for app_id, name in {new.app_id: new.spec.app for new in jobs}.items():
+        if tx.one("app_is_there", id=app_id) is None:  # removed since it was looked up
+            raise NotFound(f"there is no app {name}", "list them with: xw app list")
     rows, ids = _Rows(), [secrets.token_hex(8) for _ in jobs]
     replicated = []
     for number, new in enumerate(jobs):
@@ -53,6 +60,8 @@ def submit(tx: Tx, jobs: Sequence[NewJob]) -> list[str]:
         _add(rows, tx.now, (ids[number], new, before))
         if new.spec.replicas > 1 and not before:
             replicated.append(ids[number])
+    if digest:
+        rows.jobs[0]["submit_digest"] = digest
     rows.write(tx)
     for job_id in replicated:
         row = tx.one("job_get", id=job_id)
@@ -61,10 +70,21 @@ def submit(tx: Tx, jobs: Sequence[NewJob]) -> list[str]:
     return ids
 
 
-def _submitted(tx: Tx, jobs: Sequence[NewJob]) -> list[str]:
-    if not jobs or not jobs[0].key:
-        return []
-    return [row["id"] for row in tx.all("job_ids_of_key", owner=jobs[0].owner, key=jobs[0].key)]
+def _submitted(tx: Tx, first: NewJob, digest: str) -> list[str]:
+    """The jobs that the key made already. Raises: Conflict: another submission had it."""
+    rows = tx.all("job_ids_of_key", owner=first.owner, key=first.key)
+    if any(row["submit_digest"] not in ("", digest) for row in rows):
+        raise Conflict(
+            f"the key {first.key} was that of another submission", "send the same jobs again, or take a new key"
+        )
+    return [row["id"] for row in rows]
+
+
+def _digest(jobs: Sequence[NewJob]) -> str:
+    found = hashlib.sha256()
+    for new in jobs:
+        found.update(encode(new.spec) + b"\n")
+    return found.hexdigest()[:32]
 
 
 def row_replicas(row: sqlite3.Row) -> int:
@@ -124,6 +144,7 @@ def _add(rows: _Rows, now: float, job: tuple[str, NewJob, list[str]]) -> None:
             "mode": spec.mode,
             "owner_group": spec.owner_group,
             "submit_key": new.key,
+            "submit_digest": "",
         }
     )
     for datum in [*([new.inputs.stdin] if new.inputs.stdin else []), *new.inputs.data]:
