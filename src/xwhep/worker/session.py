@@ -198,10 +198,11 @@ class Session:
         with self._lock:
             connections = [one for one in self._connections if one.opened_at < opened_before]
         for connection in connections:
-            if connection.sock is not None:
-                with contextlib.suppress(OSError):  # it may be closing by itself
+            sock = connection.sock  # read once: the thread that uses it may be closing it
+            if sock is not None:
+                with contextlib.suppress(OSError):
                     # Not SSLSocket.shutdown: that would let the reading thread go on in clear text.
-                    socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def blob_path(sha256: str) -> str:

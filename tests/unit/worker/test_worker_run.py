@@ -198,7 +198,7 @@ def test_a_stale_result_is_dropped_and_work_goes_on(grid, command: Command, work
 def test_a_revoked_worker_ends_with_one_clear_error(grid, command: Command, worker) -> None:
     running_sleeper(grid, command)
     grid.tokens.clear()
-    assert worker.wait(10) == AuthenticationFailed.exit_code
+    assert worker.wait(10) == AuthenticationFailed.exit_code, command.logged()
     assert sleepers() == []
     lines = [line for line in command.logged().splitlines() if "xwhep-worker:" in line]
     assert lines == ["xwhep-worker: this token is not known"]

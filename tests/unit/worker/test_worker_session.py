@@ -220,6 +220,23 @@ def test_a_connection_on_which_an_answer_is_waited_for_is_asked_about(session, p
     assert (idle + every) * 1000 < UNACKNOWLEDGED_MS
 
 
+def test_a_connection_that_closes_by_itself_meanwhile_harms_no_abort(session) -> None:
+    class Closing:
+        opened_at = 0.0
+
+        def __init__(self) -> None:
+            self.left = [socket.socket()]
+
+        @property
+        def sock(self) -> socket.socket | None:
+            return self.left.pop() if self.left else None
+
+    one = Closing()
+    session._connections.add(one)
+    session.abort()
+    assert one.left == []
+
+
 def test_the_token_is_in_no_error_text(grid, session) -> None:
     grid.fault("POST", "/v1/work", grid.says(500), grid.hangs_up)
     for _ in range(2):
