@@ -19,6 +19,7 @@ from clones import REPOSITORY, Clone
 from daemon import private_dockerd
 from grids import Grid, configured_grid
 
+SPREAD = {"test_builders.py"}  # its tests share nothing that takes time to make
 CLONES = re.compile(r"\b(built|configured): \w+")  # the fixtures that make them, as tests take them
 
 
@@ -42,6 +43,8 @@ class ByClone(LoadScopeScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
+        if Path(file).name in SPREAD:
+            return nodeid
         fixtures = CLONES.findall((REPOSITORY / file).read_text(encoding="utf-8"))
         return min(fixtures, default=file)
 
