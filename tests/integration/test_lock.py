@@ -99,7 +99,7 @@ class Small:
 
 
 @pytest.fixture(scope="module")
-def locked(tmp_path_factory: pytest.TempPathFactory) -> Small:
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Small]:
     """Locked and made once; tests work on copies."""
     folder = tmp_path_factory.mktemp("small")
     ours = settings.load(REPOSITORY / "packaging" / "pipeline.toml", {})
@@ -113,7 +113,8 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Small:
     git(folder, "commit", "--quiet", "--message=small")
     made.doit("lock")
     made.doit("base:rootfs")
-    return made
+    yield made
+    _end_agent(folder)
 
 
 def _write(small: Small) -> None:
@@ -131,6 +132,10 @@ def small(locked: Small, tmp_path: Path) -> Iterator[Small]:
     copy = Small(folder=folder, mirror=Mirror(folder=folder / "mirror"))
     _write(copy)
     yield copy
+    _end_agent(folder)
+
+
+def _end_agent(folder: Path) -> None:
     subprocess.run(["gpgconf", "--homedir", str(folder / "mirror/gnupg"), "--kill", "all"], check=False)
 
 
