@@ -17,6 +17,7 @@ from pathlib import Path
 from xwhep_packaging import command
 from xwhep_packaging.artefacts import sha256_file
 from xwhep_packaging.command import Command
+from xwhep_packaging.errors import MissingTool
 from xwhep_packaging.store import Recipe
 
 PYTHON = "python"
@@ -45,26 +46,34 @@ DECIDING = {
 
 
 def with_tools(recipe: Recipe, found: Callable[[], Mapping[str, str]]) -> Recipe:
-    """The recipe with the version of each tool that decides its bytes; `found` is asked when there is one."""
+    """The recipe with the version of each tool that decides its bytes; `found` is asked when there is one.
+
+    Raises:
+        MissingTool: one of them is not installed.
+    """
     deciding = (*DECIDING[recipe.stage], RUNNER) if recipe.stage in DECIDING else ()
-    tools = {f"tool {name}": found()[name] for name in deciding}
+    tools = {f"tool {name}": found().get(name) or command.find_tool(name) for name in deciding}
     return replace(recipe, inputs={**recipe.inputs, **tools})
 
 
 def versions(memory: Path) -> dict[str, str]:
-    """The version of every tool of this machine; `memory` is the file that keeps those found before.
-
-    Raises:
-        MissingTool: one is not installed.
-    """
-    files = {name: Path(command.find_tool(name)) for name in PACKAGES}
+    """The version of every tool that this machine has; `memory` is the file that keeps those found before. A container
+    that makes packages alone has not all of them."""
+    files = {name: place for name in PACKAGES if (place := _place(name))}
     prints = {name: _fingerprint(path) for name, path in files.items()}
     known = _remembered(memory)
-    fresh = {name: _version(name, files[name]) for name in PACKAGES if prints[name] not in known}
-    found = {name: fresh.get(name) or known[prints[name]] for name in PACKAGES}
+    fresh = {name: _version(name, files[name]) for name in files if prints[name] not in known}
+    found = {name: fresh.get(name) or known[prints[name]] for name in files}
     if fresh:
         _remember(memory, {prints[name]: version for name, version in found.items()})
     return {**found, PYTHON: platform.python_version(), RUNNER: sha256_file(Path(command.__file__))}
+
+
+def _place(name: str) -> Path | None:
+    try:
+        return Path(command.find_tool(name))
+    except MissingTool:
+        return None
 
 
 def _fingerprint(path: Path) -> str:

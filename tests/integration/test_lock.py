@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,8 +127,13 @@ def _write(small: Small) -> None:
 
 
 @pytest.fixture
-def small(locked: Small, tmp_path: Path) -> Iterator[Small]:
-    folder = tmp_path / "small"
+def small(locked: Small) -> Iterator[Small]:
+    """In a folder with a short path: gpg's agent has a socket in it, whose address may have 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="lock-") as short:
+        yield from _copied(locked, Path(short) / "small")
+
+
+def _copied(locked: Small, folder: Path) -> Iterator[Small]:
     shutil.copytree(locked.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("S.gpg*"))
     copy = Small(folder=folder, mirror=Mirror(folder=folder / "mirror"))
     _write(copy)

@@ -70,6 +70,14 @@ class Box:
     def shell(self, script: str, **environment: str) -> Answer:
         return self.call("/bin/bash", "-euc", script, environment=environment)
 
+    def read(self, script: str) -> str:
+        """What a script prints that only looks, and always prints something: podman 4 loses the output of a short
+        command now and then (seen once in some thousand)."""
+        for _ in range(TRIES):
+            if text := self.shell(script).text:
+                return text
+        pytest.fail(f"{script!r} in {self.name} prints nothing")
+
     def write(self, path: str, content: str) -> None:
         """Put text into a file; by environment, since a secret on a command line could be read by others."""
         self.shell(f'umask 077; printf %s "$CONTENT" > {path}', CONTENT=content)

@@ -151,7 +151,7 @@ class Grid:
     @classmethod
     def beside(cls, server: Box, line: Line, lab: Lab, network: Any) -> Grid:
         """Log in as its administrator, and register the apps that tests use."""
-        login, password, authority = server.shell("cat admin.login ca.pem").text.split("\n", 2)
+        login, password, authority = server.read("cat admin.login ca.pem").split("\n", 2)
         server.raw.reload()
         # Its address, not its name: podman's name server is deaf for seconds while containers come and go.
         address = server.raw.attrs["NetworkSettings"]["Networks"][network.name]["IPAddress"]

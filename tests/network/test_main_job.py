@@ -50,9 +50,9 @@ def test_server_answers_its_health_check(server: Any) -> None:
 @pytest.mark.parametrize("role", ["server", "worker", "client"])
 def test_container_is_hardened(request: pytest.FixtureRequest, role: str) -> None:
     box = request.getfixturevalue(role)
-    assert int(box.shell("id -u").text) >= 100
-    assert box.shell("grep -h ^CapEff: /proc/self/status").text.split()[1] == "0" * 16
-    assert box.shell("grep -h ^NoNewPrivs: /proc/self/status").text.split()[1] == "1"
+    assert int(box.read("id -u")) >= 100
+    assert box.read("grep -h ^CapEff: /proc/self/status").split()[1] == "0" * 16
+    assert box.read("grep -h ^NoNewPrivs: /proc/self/status").split()[1] == "1"
     refused = box.call("/bin/sh", "-c", "touch /etc/x /usr/x", check=False)
     assert refused.exit_code != 0
     assert b"Read-only file system" in refused.stderr + refused.stdout
@@ -60,7 +60,7 @@ def test_container_is_hardened(request: pytest.FixtureRequest, role: str) -> Non
 
 @pytest.mark.parametrize("role", ["server", "worker"])
 def test_first_process_reaps(request: pytest.FixtureRequest, role: str) -> None:
-    assert request.getfixturevalue(role).shell("cat /proc/1/comm").text.strip() == "tini"
+    assert request.getfixturevalue(role).read("cat /proc/1/comm").strip() == "tini"
 
 
 def test_client_sees_server_and_worker(client: Any, worker: Any) -> None:
@@ -86,11 +86,11 @@ def test_job_goes_through(lab: Any, client: Any, app: str) -> None:
         answer = client.shell(command)
     assert answer.text == "arguments: a b c --d\n"
     assert b"seed: 7\n" in answer.stderr
-    found = client.shell("cd out && find . -type f | sort").text.split()
+    found = client.read("cd out && find . -type f | sort").split()
     assert {"./from-stdin.txt", "./digest.txt", "./deep/er/reversed.csv"} <= set(found)
-    assert client.shell("cat out/from-stdin.txt").text == STDIN
-    assert client.shell("cat out/digest.txt").text.strip() == hashlib.sha256(TABLE.encode()).hexdigest()
-    assert client.shell("sha256sum < out/deep/er/reversed.csv").text.split()[0] in {
+    assert client.read("cat out/from-stdin.txt") == STDIN
+    assert client.read("cat out/digest.txt").strip() == hashlib.sha256(TABLE.encode()).hexdigest()
+    assert client.read("sha256sum < out/deep/er/reversed.csv").split()[0] in {
         hashlib.sha256("".join(line[::-1] + "\n" for line in TABLE.splitlines()).encode()).hexdigest(),
         hashlib.sha256("".join(f"{line}\n" for line in reversed(TABLE.splitlines())).encode()).hexdigest(),
     }
@@ -104,7 +104,7 @@ def test_old_names_do_the_same(client: Any, app: str) -> None:
     client.call("xw", "job", "wait", job)
     assert "completed" in client.call("xwstatus", job).text.lower()
     client.shell(f"mkdir -p old && cd old && xwresults {job}")
-    assert client.shell("find old -type f | xargs cat").text == "number 42\n"
+    assert client.read("find old -type f | xargs cat") == "number 42\n"
 
 
 def test_submit_to_result_on_the_clients_disk(lab: Any, client: Any, app: str) -> None:
@@ -127,7 +127,7 @@ def test_fifty_jobs_each_give_their_own_result(lab: Any, client: Any, app: str) 
     with lab.timed("jobs50_s"):
         client.call("xw", "job", "sweep", "number", "--csv", "numbers.csv", "--group", "fifty", "--wait", "--", "{n}")
     client.call("xw", "job", "results", "--group", "fifty", "--output", "many")
-    results = client.shell("cat many/*/stdout").text
+    results = client.read("cat many/*/stdout")
     assert sorted(results.splitlines()) == sorted(f"number {n}" for n in range(1, JOBS + 1))
 
 

@@ -37,6 +37,6 @@ def test_worker_announces_it_and_the_list_shows_which_have_it(client: Any, worke
 def test_a_job_on_it_gives_the_same_result_as_the_command_itself(client: Any, worker: Any, app: str) -> None:
     words, name = APPS[app]
     client.call("xw", "job", "submit", app, "--wait", "--output", f"shared-{app}", "--", *words)
-    got = client.shell(f"cat shared-{app}/{name}").text
+    got = client.read(f"cat shared-{app}/{name}")
     worker.shell(f"cd /tmp && {app} {' '.join(words)}")
-    assert got == worker.shell(f"cat /tmp/{name}").text
+    assert got == worker.read(f"cat /tmp/{name}")

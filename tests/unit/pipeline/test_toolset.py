@@ -9,6 +9,7 @@ import pytest
 
 from xwhep_packaging import command, toolset
 from xwhep_packaging.command import Command, Result
+from xwhep_packaging.errors import MissingTool
 from xwhep_packaging.store import Recipe
 
 VERSIONS = dict.fromkeys((*toolset.PACKAGES, toolset.PYTHON, toolset.RUNNER), "1.0")
@@ -60,6 +61,23 @@ def test_a_tool_from_elsewhere_is_known_by_its_content(tools: Path, tmp_path: Pa
     (tools / "buildah").write_text("#!/bin/sh\necho other\n")
     after = toolset.versions(tmp_path / "memory")
     assert {name for name in before if before[name] != after[name]} == {"buildah"}
+
+
+def test_a_tool_that_is_missing_is_missed_by_who_needs_it_alone(
+    tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container that makes packages bakes no image."""
+
+    def find(name: str) -> str:
+        if name == "buildah":
+            raise MissingTool("the tool 'buildah' is not installed")
+        return str(tools / name)
+
+    monkeypatch.setattr(command, "find_tool", find)
+    found = toolset.versions(tmp_path / "memory")
+    assert toolset.with_tools(recipe("source"), lambda: found).inputs["tool git"]
+    with pytest.raises(MissingTool):
+        toolset.with_tools(recipe("images"), lambda: found)
 
 
 def test_an_equal_time_hides_no_change(tools: Path, tmp_path: Path) -> None:
