@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from live_server import MACHINE
 from xwhep.server.openapi import OPERATIONS
 
 USERS = ("owner", "member", "other", "admin")
@@ -112,9 +113,8 @@ class World:
 
     def private_worker(self) -> str:
         join = self.post("admin", "/v1/tokens/join", {"visibility": "private", "owner": "owner"})
-        machine = {"os": "linux", "arch": "a", "cpu_count": 1, "cpu_model": "", "ram_bytes": 1, "disk_free_bytes": 1}
-        spec = {"join_token": join["token"], "name": self.name("worker"), "machine": {**machine, "version": ""}}
-        return self.post("nobody", "/v1/enrol", spec)["worker_id"]
+        enrolment = {**self.enrolment(), "join_token": join["token"]}
+        return self.post("nobody", "/v1/enrol", enrolment)["worker_id"]
 
     def session(self) -> str:
         made = self.live.login("owner", "secret of owner")
@@ -131,9 +131,8 @@ class World:
         return self.post("owner", "/v1/tokens/join", {"visibility": "private", "owner": "owner"})["id"]
 
     def enrolment(self) -> dict[str, Any]:
-        machine = {"os": "linux", "arch": "a", "cpu_count": 1, "cpu_model": "", "ram_bytes": 1, "disk_free_bytes": 1}
         token = (self.live.state / "join.token").read_text().strip()
-        return {"join_token": token, "name": self.name("node"), "machine": {**machine, "version": ""}}
+        return {"join_token": token, "name": self.name("node"), "machine": MACHINE}
 
     def password_of(self, who: str) -> str:
         if who == "admin":
@@ -355,15 +354,19 @@ def test_every_route_is_in_the_table_and_everyone_asks(world):
     assert all(found.expected.keys() == set(CALLERS) for found in TABLE)
 
 
-@pytest.mark.parametrize("who", CALLERS)
-@pytest.mark.parametrize("case", TABLE, ids=lambda case: f"{case.operation} {case.about}".strip())
-def test_each_gets_what_is_his_and_nothing_else(world, case, who):
-    ask = case.make(world, who)
+def called(world, case, who, ask):
     method, _, path = case.operation.partition(" ")
     head, brace, rest = path.partition("{")
     address = head + (ask.path + rest.partition("}")[2] if brace else "") + ask.query
     given = ask.body if ask.body is not None or method != "POST" else {}
-    reply = world.api[who].call(method, address, given)
+    return world.api[who].call(method, address, given)
+
+
+@pytest.mark.parametrize("who", CALLERS)
+@pytest.mark.parametrize("case", TABLE, ids=lambda case: f"{case.operation} {case.about}".strip())
+def test_each_gets_what_is_his_and_nothing_else(world, case, who):
+    ask = case.make(world, who)
+    reply = called(world, case, who, ask)
     assert reply.status == case.expected[who], reply
     if reply.status >= 400:
         code = {401: "authentication", 403: "not_allowed", 404: "not_found", 409: "conflict"}[reply.status]
@@ -375,3 +378,18 @@ def test_the_table_says_both_ways_for_each_route():
     for operation in {found.operation for found in TABLE}:
         got = {status < 300 for found in TABLE if found.operation == operation for status in found.expected.values()}
         assert got == ({True} if operation in FOR_ANYONE else {True, False}), operation
+
+
+# What an administrator does with things of his own, as any user does; a worker's routes are not for him.
+OF_ONES_OWN = {f"POST /v1/{name}" for name in ("login", "enrol", "me/password", "data", "jobs", "jobs/bulk")}
+CHANGES = [case for case in TABLE if case.operation.startswith(("POST", "DELETE")) and case.about != "a new one"]
+ACTS = [case for case in CHANGES if case.expected["admin"] < 300 and case.operation not in OF_ONES_OWN]
+
+
+@pytest.mark.parametrize("case", ACTS, ids=lambda case: f"{case.operation} {case.about}".strip())
+def test_what_an_administrator_does_is_in_the_audit_log(world, case):
+    ask = case.make(world, "admin")
+    before = len(world.admin.get("/v1/audit?limit=10000").body)
+    assert called(world, case, "admin", ask).status in (200, 204)
+    entries = world.admin.get("/v1/audit?limit=10000").body
+    assert [entry["who"] for entry in entries[: len(entries) - before]] == ["admin"]
