@@ -27,6 +27,7 @@ JUNIT_FOLDER = REPOSITORY / "_build" / "test"  # as tox.ini says
 LIMIT_S = 3000.0  # a check that hangs; the slowest takes 20 minutes on two busy cores
 CAUSE_LINES = 12
 PYTEST_FAILURES = re.compile(r"^(?:FAILED|ERROR) ", re.M)
+PYTEST_RERUNS = re.compile(r"^RERUN (.+)$", re.M)
 PYTEST_CLOSING = re.compile(r"^=*[ ]*(?:no tests ran|\d+ (?:passed|failed|skipped|error).*) in [\d.]+s.*$", re.M)
 
 
@@ -184,6 +185,8 @@ class Runner:
             outcome = replace(outcome, failure=_failure(check, result.stdout, log))
         outcome = _counted_itself(outcome)
         self.say(f"{'✗' if outcome.failure else '✓'}  test:{check.name:<19} {outcome.seconds:.1f} s")
+        for test in dict.fromkeys(PYTEST_RERUNS.findall(result.stdout) if check.junit else ()):
+            self.say(f"!  failed the first time: {test}")
         return outcome
 
 

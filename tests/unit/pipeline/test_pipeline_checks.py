@@ -53,6 +53,13 @@ def test_all_checks_pass(runner: Runner, said: list[str], tmp_path: Path) -> Non
     assert said[-1] == "5 passed, 0 failed, 1 skipped"
 
 
+def test_a_test_that_passed_the_second_time_is_named(runner: Runner, said: list[str], tmp_path: Path) -> None:
+    script = writes(tmp_path / "u.xml", 5) + "\nprint('RERUN tests/test_x.py::test_y')\nsys.stdout.flush()\n"
+    script = script.replace("\nsys.exit(0)\n", "\n")
+    runner.run([check("unit", script, tmp_path / "u.xml")])
+    assert "!  failed the first time: tests/test_x.py::test_y" in said
+
+
 def test_a_failing_check_stops_no_other(runner: Runner, said: list[str], tmp_path: Path) -> None:
     some = [
         check("lint", "print('E501 too long'); raise SystemExit(1)"),
