@@ -193,9 +193,14 @@ class Grid:
         others = [worker for name, worker in self.workers.items() if name != job["worker"]]
         return self.workers[job["worker"]], others[0]
 
-    def restart(self, worker: FleetWorker) -> None:
-        worker.box.start_again()
-        self.wait_for_worker(worker.name)
+    def complete(self) -> None:
+        """Start again whichever workers a test before ended."""
+        states = {view["name"]: view["state"] for view in self.admin.get("/v1/workers")}
+        away = [worker for name, worker in self.workers.items() if states.get(name) in ("lost", "left")]
+        for worker in away:
+            worker.box.start_again()
+        for worker in away:
+            self.wait_for_worker(worker.name)
 
     def wait_for_server(self) -> None:
         until(lambda: self.admin.status("GET", "/readyz") == 200, "the server is ready")

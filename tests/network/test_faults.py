@@ -8,7 +8,27 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 LOST_LIMIT_S = 10.0  # the lease, the server's next look at leases, and a machine that is busy with other things
+
+
+@pytest.fixture(autouse=True)
+def whole(fleet: Any) -> None:
+    """Before a test, not after one: nobody waits for workers that no further test needs."""
+    fleet.complete()
+
+
+def test_a_cancel_reaches_the_running_process(lab: Any, fleet: Any) -> None:
+    job = fleet.admin.running(fleet.admin.submit("held", "unwanted"))
+    worker, _ = fleet.pair(job)
+    worker.job_is("seen", "unwanted")
+    with lab.timed("cancel_s"):
+        assert fleet.admin.post(f"/v1/jobs/{job['id']}/cancel")["state"] == "cancelled"
+        worker.job_is("gone", "unwanted")
+    again = fleet.admin.completed(fleet.admin.submit("say", "1", needs={"worker": worker.name}))
+    assert again["worker"] == worker.name
+    assert fleet.admin.get(f"/v1/jobs/{job['id']}")["state"] == "cancelled"
 
 
 def test_a_killed_workers_job_runs_elsewhere(lab: Any, fleet: Any) -> None:
@@ -24,7 +44,6 @@ def test_a_killed_workers_job_runs_elsewhere(lab: Any, fleet: Any) -> None:
     job = fleet.admin.completed(job)
     assert job["attempt"] == 2
     assert fleet.admin.stdout(job) == "released lost\n"
-    fleet.restart(first)
 
 
 def test_a_worker_that_stops_in_good_order_hands_its_job_back_at_once(lab: Any, fleet: Any) -> None:
@@ -38,16 +57,3 @@ def test_a_worker_that_stops_in_good_order_hands_its_job_back_at_once(lab: Any, 
     assert job["worker"] == other.name
     other.job_is("release", "returned")
     assert fleet.admin.completed(job)["worker"] == other.name
-    fleet.restart(first)
-
-
-def test_a_cancel_reaches_the_running_process(lab: Any, fleet: Any) -> None:
-    job = fleet.admin.running(fleet.admin.submit("held", "unwanted"))
-    worker, _ = fleet.pair(job)
-    worker.job_is("seen", "unwanted")
-    with lab.timed("cancel_s"):
-        assert fleet.admin.post(f"/v1/jobs/{job['id']}/cancel")["state"] == "cancelled"
-        worker.job_is("gone", "unwanted")
-    again = fleet.admin.completed(fleet.admin.submit("say", "1", needs={"worker": worker.name}))
-    assert again["worker"] == worker.name
-    assert fleet.admin.get(f"/v1/jobs/{job['id']}")["state"] == "cancelled"
