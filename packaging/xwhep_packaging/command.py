@@ -43,7 +43,7 @@ class Command:
     """One call of a tool.
 
     With `log`, the argv and both output streams are appended to that file while the tool runs; without, standard output
-    is returned alone and standard error is kept for the error message.
+    is returned alone and standard error is kept for the error message. Told to stop, it has `grace_s` to clean up.
     """
 
     argv: Sequence[str | Path]
@@ -52,6 +52,7 @@ class Command:
     log: Path | None = None
     input: str | None = None
     timeout_s: float | None = None
+    grace_s: float = STOP_GRACE_S
     error: type[PipelineError] = CommandError
     what: str = ""
     next_step: str = ""
@@ -129,7 +130,7 @@ def _finish(command: Command, process: subprocess.Popen[str]) -> tuple[str | Non
     try:
         return process.communicate(command.input, timeout=command.timeout_s)
     except subprocess.TimeoutExpired:
-        stop_group(process)
+        stop_group(process, command.grace_s)
         out, err = process.communicate()
         return out, f"{err or ''}\nstopped after {command.timeout_s} s\n"
 
@@ -152,11 +153,11 @@ def _started(command: Command, argv: list[str], out: IO[str] | int, err: int) ->
         )
     except OSError as exc:
         raise CommandError(f"cannot start {argv[0]}", cause=str(exc)) from exc
-    with process, _tracked(process):
+    with process, _tracked(process, command.grace_s):
         try:
             yield process
         except BaseException:
-            stop_group(process)
+            stop_group(process, command.grace_s)
             raise
 
 
@@ -183,7 +184,7 @@ def with_parent_death(argv: list[str]) -> list[str]:
     return [setpriv, "--pdeathsig", "KILL", "--", *argv] if setpriv else argv
 
 
-def stop_group(process: subprocess.Popen[str]) -> None:
+def stop_group(process: subprocess.Popen[str], grace_s: float = STOP_GRACE_S) -> None:
     """SIGTERM to the whole process group, SIGKILL after a grace."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         try:
@@ -191,7 +192,7 @@ def stop_group(process: subprocess.Popen[str]) -> None:
         except ProcessLookupError:
             return
         try:
-            process.wait(STOP_GRACE_S)
+            process.wait(grace_s)
             return
         except subprocess.TimeoutExpired:
             continue
@@ -202,7 +203,7 @@ class _Running:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.processes: list[subprocess.Popen[str]] = []
+        self.processes: list[tuple[subprocess.Popen[str], float]] = []  # and the grace of each
         self.stopping = False
 
 
@@ -210,14 +211,15 @@ _running = _Running()
 
 
 @contextmanager
-def _tracked(process: subprocess.Popen[str]) -> Iterator[None]:
+def _tracked(process: subprocess.Popen[str], grace_s: float) -> Iterator[None]:
+    one = (process, grace_s)
     with _running.lock:
-        _running.processes.append(process)
+        _running.processes.append(one)
     try:
         yield
     finally:
         with _running.lock:
-            _running.processes.remove(process)
+            _running.processes.remove(one)
 
 
 def stop_all() -> None:
@@ -226,8 +228,8 @@ def stop_all() -> None:
     Newest first: a test that still needs its service to clean up was started after it.
     """
     _running.stopping = True
-    for process in reversed(list(_running.processes)):
-        stop_group(process)
+    for process, grace_s in reversed(list(_running.processes)):
+        stop_group(process, grace_s)
 
 
 def is_stopping() -> bool:

@@ -58,10 +58,10 @@ class Secret:
     name: str
     content: bytes = field(repr=False)
 
-    def needles(self) -> set[bytes]:
-        """The byte strings that show it."""
+    def plain(self) -> set[bytes]:
+        """The byte strings that show it as they are."""
         digits = self.content.hex().encode()
-        return {self.content, digits, digits.upper(), *self.encoded()}
+        return {self.content, digits, digits.upper()}
 
     def encoded(self) -> set[bytes]:
         """The part of its base64 that does not hang on its neighbours, for each offset that it can lie at."""
@@ -111,16 +111,16 @@ class Scan:
 
     def stream(self, place: str, stream: BinaryIO) -> Iterator[Finding]:
         """Each secret that the bytes hold, once."""
-        open_needles = {secret.name: secret.needles() for secret in self.secrets}
+        plain = {secret.name: secret.plain() for secret in self.secrets}
         folded = {secret.name: secret.encoded() for secret in self.secrets}
         tail = b""
         while chunk := stream.read(CHUNK_BYTES):
             window = tail + chunk
             joined = window.replace(b"\\n", b"").translate(None, BREAKS)
-            for name in list(open_needles):
-                shown = any(needle in window for needle in open_needles[name])
+            for name in list(plain):
+                shown = any(needle in window for needle in plain[name])
                 if shown or any(needle in joined for needle in folded[name]):
-                    del open_needles[name]
+                    del plain[name]
                     yield Finding(place=place, secret=name)
             tail = window[-OVERLAP_BYTES:]
 

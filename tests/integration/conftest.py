@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """With -n 2: a file at a time, but all that need the same clone in one process, which makes it once."""
+    """With -n 3: a file at a time, but all that need the same clone in one process, which makes it once."""
     return ByClone(config, log)
 
 

@@ -7,7 +7,10 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from grids import Grid
 from xwhep_packaging.secret_scan import Finding, Scan, public_findings, secrets_of
@@ -21,13 +24,6 @@ def findings(grid: Grid, *more_images: str) -> list[Finding]:
 
 def token(grid: Grid) -> str:
     return grid.deployment.joins[0].token
-
-
-def test_nothing_public_holds_a_secret(configured: Grid) -> None:
-    assert len(configured.facts("images")) == 3
-    assert list(configured.clone.store.glob("debs/*/xwhep-*.deb"))
-    assert list(configured.clone.store.glob("logs/*.log"))
-    assert findings(configured) == []
 
 
 def test_command_lines_hold_none(configured: Grid) -> None:
@@ -140,14 +136,34 @@ PLACES: dict[str, Callable[[Grid], AbstractContextManager[tuple[str, list[str]]]
 }
 
 
-def test_planted_secrets_are_each_found_where_they_are(configured: Grid) -> None:
-    """All at once: a scan of everything takes a while."""
+@dataclass(frozen=True, kw_only=True)
+class Scanned:
+    """`where`: what the name of each planted place has in it."""
+
+    where: dict[str, str]
+    found: list[Finding]
+
+
+@pytest.fixture(scope="module")
+def scanned(configured: Grid) -> Scanned:
+    """One scan of everything, with all of them planted: it takes half a minute."""
     with ExitStack() as planted:
         places = {name: planted.enter_context(plant(configured)) for name, plant in PLACES.items()}
         found = findings(configured, *(image for _, images in places.values() for image in images))
-    missed = [name for name, (where, _) in places.items() if not any(where in finding.place for finding in found)]
-    assert missed == []
-    elsewhere = [finding for finding in found if not any(where in finding.place for where, _ in places.values())]
-    assert elsewhere == []
+    return Scanned(where={name: where for name, (where, _) in places.items()}, found=found)
+
+
+def test_nothing_public_holds_a_secret_but_what_was_planted(configured: Grid, scanned: Scanned) -> None:
+    assert len(configured.facts("images")) == 3
+    assert list(configured.clone.store.glob("debs/*/xwhep-*.deb"))
+    assert list(configured.clone.store.glob("logs/*.log"))
+    planted = scanned.where.values()
+    assert [finding for finding in scanned.found if not any(where in finding.place for where in planted)] == []
+
+
+def test_planted_secrets_are_each_found_where_they_are(configured: Grid, scanned: Scanned) -> None:
+    assert [
+        name for name, where in scanned.where.items() if not any(where in finding.place for finding in scanned.found)
+    ] == []
     join = f"join token {configured.deployment.joins[0].id}"
-    assert {finding.secret for finding in found} == {join, "the server's key"}
+    assert {finding.secret for finding in scanned.found} == {join, "the server's key"}

@@ -25,6 +25,7 @@ from xwhep_packaging.store import Draft, Recipe
 
 JUNIT = "junit.xml"
 TIMINGS = "timings.json"
+CLEAN_UP_S = 20.0  # told to stop, the tests remove their containers: 1 s, and far more on a busy machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +110,7 @@ def make_network_test(settings: Settings, trial: Trial, draft: Draft) -> None:
                 },
                 log=draft.log,
                 timeout_s=settings.network_test.timeout_s,
+                grace_s=CLEAN_UP_S,
             ),
             check=False,
         )

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -193,10 +194,34 @@ def test_time_limit_with_a_log(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text().endswith("slow\n\nstopped after 0.3 s\n")
 
 
-def test_tool_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "STOP_GRACE_S", 0.2)
-    result = command.run(shell("trap '' TERM; while :; do sleep 0.05; done", timeout_s=0.3), check=False)
-    assert result.returncode == -signal.SIGKILL
+@pytest.mark.parametrize("with_log", [False, True])
+def test_tool_that_ignores_sigterm_is_killed(tmp_path: Path, with_log: bool) -> None:
+    more = {"log": tmp_path / "log"} if with_log else {}
+    stubborn = shell("trap '' TERM; while :; do sleep 0.05; done", timeout_s=0.3, grace_s=0.2, **more)
+    assert command.run(stubborn, check=False).returncode == -signal.SIGKILL
+
+
+def test_tool_that_cleans_up_has_its_own_grace(tmp_path: Path) -> None:
+    """Longer than the one that a tool has by default is not waited for here: 0.5 s against 0.2 s."""
+    tidy = f"trap 'sleep 0.5; touch {tmp_path}/tidy; exit 3' TERM; while :; do sleep 0.05; done"
+    assert command.run(shell(tidy, timeout_s=0.3, grace_s=0.2), check=False).returncode == -signal.SIGKILL
+    assert not (tmp_path / "tidy").exists()
+    assert command.run(shell(tidy, timeout_s=0.3, grace_s=WAIT_S), check=False).returncode == 3
+    assert (tmp_path / "tidy").exists()
+
+
+@pytest.mark.parametrize(("grace_s", "tidies"), [(0.2, False), (WAIT_S, True)])
+def test_stop_all_gives_each_tool_its_own_grace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grace_s: float, tidies: bool
+) -> None:
+    monkeypatch.setattr(command, "_running", command._Running())
+    script = f"trap 'sleep 0.5; touch {tmp_path}/tidy; exit 3' TERM; touch {tmp_path}/on; while :; do sleep 0.05; done"
+    with ThreadPoolExecutor(1) as pool:
+        ran = pool.submit(command.run, shell(script, grace_s=grace_s), check=False)
+        wait_for((tmp_path / "on").exists)
+        command.stop_all()
+        ran.result(WAIT_S)
+    assert (tmp_path / "tidy").exists() == tidies
 
 
 def test_background_service_ends_with_the_block(tmp_path: Path) -> None:
