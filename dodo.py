@@ -83,3 +83,15 @@ def task_bench() -> Iterator[tasks.Task]:
 
 def task_verify() -> Iterator[tasks.Task | tasks.DoitTask]:
     yield from tasks.verify()
+
+
+def task_release() -> tasks.Task:
+    return tasks.release()
+
+
+def task_promote() -> tasks.Task:
+    return tasks.promote()
+
+
+def task_rollback() -> tasks.Task:
+    return tasks.rollback()

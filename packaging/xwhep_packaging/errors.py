@@ -16,6 +16,7 @@
     ├── CommandError       22   a tool failed in a way no stage foresaw
     ├── LockError          23   the lock is missing, out of date or damaged, or a root differs from it
     ├── VerifyError        24   a rebuild gives other bytes, or cannot be compared
+    ├── ReleaseError       25   a release cannot be made, moved, or is not what it was signed as
     ├── DeployError        27   a deployed grid does not come up, or its test job fails
     ├── ValuesError        30   the file of answers cannot be read as such, or there are no answers
     ├── UnknownKey         31   the file of answers has a key that nobody knows
@@ -124,6 +125,10 @@ class LockError(PipelineError):
 
 class VerifyError(PipelineError):
     exit_code, code = 24, "verify"
+
+
+class ReleaseError(PipelineError):
+    exit_code, code = 25, "release"
 
 
 class DeployError(PipelineError):

@@ -157,6 +157,14 @@ class Deployment(Section, frozen=True, kw_only=True):
     name: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9-]{0,39})?\Z")] = ""
 
 
+class Release(Section, frozen=True, kw_only=True):
+    """`key`: fingerprint of a secret key in gpg's keyring; empty: one of this store alone. `url`: where the folder of
+    releases is published, without a slash at its end; empty: not known."""
+
+    key: Annotated[str, Meta(pattern=r"^([0-9A-Fa-f]{40})?$")] = ""
+    url: Annotated[str, Meta(pattern=r"^(https?://\S*[^/\s])?$")] = ""
+
+
 class Settings(Section, frozen=True, kw_only=True):
     """Everything that is decided by configuration. `root` and `file` say where it was read."""
 
@@ -173,6 +181,7 @@ class Settings(Section, frozen=True, kw_only=True):
     network_test: NetworkTest = NetworkTest()
     deploy: Deploy = Deploy()
     deployment: Deployment = Deployment()
+    release: Release = Release()
     surroundings: Surroundings = Surroundings()
     root: str = "."
     file: str = ""
@@ -318,6 +327,7 @@ def _known_keys() -> set[str]:
         NetworkTest,
         Deploy,
         Deployment,
+        Release,
         Surroundings,
     )
     return {"builder", *(name for section in sections for name in section.__struct_fields__)} - {"root", "file"}

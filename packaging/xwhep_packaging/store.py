@@ -225,6 +225,14 @@ def write_durably(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def sync_tree(folder: Path) -> None:
+    """Have every file and folder below it on the disk."""
+    for path in sorted(folder.rglob("*")):
+        if not path.is_symlink():
+            _fsync(path)
+    _fsync(folder)
+
+
 def remove_tree(folder: Path) -> None:
     """Remove `folder` and all below it; one that is not there is as good as removed."""
     with contextlib.suppress(FileNotFoundError):

@@ -21,6 +21,7 @@ from xwhep_packaging import benchmark, checks, configure, deployer, report, sett
 from xwhep_packaging.errors import PipelineError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.progress import Progress
+from xwhep_packaging.release import moving
 from xwhep_packaging.store import Store
 from xwhep_packaging.verify import verdict
 from xwhep_packaging.verify.variations import VARIATIONS
@@ -228,6 +229,36 @@ def _verify_task(plan: Callable[[], Plan], doc: str) -> Task:
 
     needs = [name for name in pipeline().steps if name.startswith(("debs:", "images:"))]
     return {"doc": doc, "actions": [(guarded, [run])], "task_dep": needs, "io": {"capture": False}}
+
+
+def release() -> Task:
+    """A build that was verified, and what its gates lack done first; a gate is left out by its name alone."""
+    return {
+        "doc": "make a signed release of this build (skip=verify,endurance leaves checks out, and says so)",
+        "actions": [(guarded, [lambda: moving.make(pipeline(), str(get_var("skip") or ""), _say)])],
+        "task_dep": ["build"],
+        "io": {"capture": False},
+    }
+
+
+def promote() -> Task:
+    return {
+        "doc": "show a release in a channel (channel=nightly|testing|stable version=VERSION; the newest by default)",
+        "actions": [(guarded, [lambda: moving.promote(pipeline(), _channel(), str(get_var("version") or ""), _say)])],
+        "io": {"capture": False},
+    }
+
+
+def rollback() -> Task:
+    return {
+        "doc": "show in a channel again what it showed before (channel=NAME)",
+        "actions": [(guarded, [lambda: moving.rollback(pipeline(), _channel(), _say)])],
+        "io": {"capture": False},
+    }
+
+
+def _channel() -> str:
+    return str(get_var("channel") or "nightly")
 
 
 def deploy() -> Iterator[Task | DoitTask]:

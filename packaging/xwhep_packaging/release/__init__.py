@@ -1,0 +1,1 @@
+"""From a build with a verdict to something the world can install: staged, verified, promoted, taken back."""

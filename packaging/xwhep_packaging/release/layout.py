@@ -1,0 +1,113 @@
+"""Images as an OCI layout: blobs by digest, one index that names each image by several tags.
+
+engine's storage ──> layers, as they are ──> gzip, each once ──┐
+config.json, as it is (so image ids stay) ─────────────────────┼──> blobs/sha256 ──> index.json
+                                                               │
+                                       a manifest, with the release's commit as annotation
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xwhep_packaging import command
+from xwhep_packaging.artefacts import Output
+from xwhep_packaging.command import Command
+from xwhep_packaging.errors import ReleaseError
+from xwhep_packaging.temporary import temporary_folder
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
+NAME = "org.opencontainers.image.ref.name"
+CHUNK_BYTES = 1 << 20
+# The pinned encoder: zlib, level 6, its own header, which has neither a time nor a name.
+GZIP_LEVEL = 6
+GZIP_FORMAT = 31
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """An image and all names it gets in the layout; `annotations` join its manifest."""
+
+    image: Output
+    names: tuple[str, ...]
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A folder; what is written twice is written once."""
+
+    folder: Path
+
+    def write(self, images: Iterable[Named]) -> dict[str, str]:
+        """The whole layout. Returns each image's manifest digest by the image's name.
+
+        Raises:
+            ReleaseError: the engine's storage no longer has a layer.
+        """
+        self._blobs.mkdir(parents=True)
+        descriptors, digests, packed = [], {}, dict[str, dict[str, Any]]()
+        for named in images:
+            manifest = self._manifest(named, packed)
+            digests[named.image.manifest.name] = str(manifest["digest"])
+            descriptors += [{**manifest, "annotations": {NAME: name}} for name in named.names]
+        index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": descriptors}
+        (self.folder / "index.json").write_bytes(_json(index))
+        (self.folder / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
+        return digests
+
+    @property
+    def _blobs(self) -> Path:
+        return self.folder / "blobs" / "sha256"
+
+    def _manifest(self, named: Named, packed: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        config = named.image.path("config.json").read_bytes()
+        wanted = [layer for layer in named.image.manifest.facts["layers"] if layer not in packed]
+        if wanted:
+            packed |= self._layers(named.image.manifest.facts["digest"], wanted)
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": self._blob(config, CONFIG_TYPE),
+            "layers": [packed[layer] for layer in named.image.manifest.facts["layers"]],
+            "annotations": dict(named.annotations),
+        }
+        return self._blob(_json(manifest), MANIFEST_TYPE)
+
+    def _layers(self, image: str, wanted: list[str]) -> dict[str, dict[str, Any]]:
+        with temporary_folder("layers") as folder:
+            what = f"cannot read image {image} from the engine's storage"
+            argv = ["buildah", "push", "--quiet", "--disable-compression", image, f"dir:{folder}"]
+            command.run(Command(argv=argv, error=ReleaseError, what=what, next_step="doit images"))
+            return {layer: self._packed(folder / layer.removeprefix("sha256:")) for layer in wanted}
+
+    def _packed(self, layer: Path) -> dict[str, Any]:
+        part, whole, size = self._blobs / "part", hashlib.sha256(), 0
+        coder = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_FORMAT)
+        with layer.open("rb") as source, part.open("wb") as target:
+            while chunk := source.read(CHUNK_BYTES):
+                target.write(done := coder.compress(chunk))
+                whole.update(done)
+            target.write(done := coder.flush())
+            whole.update(done)
+            size = target.tell()
+        part.rename(self._blobs / whole.hexdigest())
+        return {"mediaType": LAYER_TYPE, "size": size, "digest": f"sha256:{whole.hexdigest()}"}
+
+    def _blob(self, content: bytes, media_type: str) -> dict[str, Any]:
+        sha256 = hashlib.sha256(content).hexdigest()
+        (self._blobs / sha256).write_bytes(content)
+        return {"mediaType": media_type, "size": len(content), "digest": f"sha256:{sha256}"}
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

@@ -1,0 +1,287 @@
+"""`doit release`: a verified build, laid out so that any static web server can serve it.
+
+build, endurance, verify ──> staged in RELEASES/.staging ──> verify-release reads it ──> renamed to RELEASES/VERSION
+
+    apt/            a signed repository, one suite a channel
+    oci/            the images as an OCI layout
+    buildinfo/      what each package was built with
+    attestations/   signed statements: provenance, network test, verify
+    release.json, CHANGELOG.md, *.sources, release-key.asc, index.html, SHA256SUMS and its signature
+
+A release is never changed, and a version never gets other bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from xwhep_packaging import command
+from xwhep_packaging.artefacts import Output, rfc3339, sha256_file
+from xwhep_packaging.command import Command
+from xwhep_packaging.errors import LockError, ReleaseError
+from xwhep_packaging.pipeline import Pipeline
+from xwhep_packaging.release import page, statements
+from xwhep_packaging.release.channels import CHANNELS, Channels
+from xwhep_packaging.release.layout import Layout, Named
+from xwhep_packaging.release.repository import About, Index, pool_folder, write_suite
+from xwhep_packaging.release.signing import Key, key_of
+from xwhep_packaging.store import remove_tree, sync_tree
+
+FOLDER = "release"
+OWN_KEY = "release-key/secret.asc"
+CHECKER = Path("scripts") / "verify-release"
+GATES = ("verify", "endurance")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Making:
+    """One release in the making. `skipped`: gates that are left out by name; `say` prints one line."""
+
+    pipeline: Pipeline
+    skipped: tuple[str, ...]
+    say: Callable[[str], None]
+
+    @cached_property
+    def channels(self) -> Channels:
+        return Channels(self.pipeline.store.scratch(FOLDER))
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """The build, as latest.json has it."""
+        found = self.pipeline.store.read_latest()
+        if found is None or found["keys"] != {name: self.pipeline.recipe(name).key for name in self.pipeline.steps}:
+            raise ReleaseError("there is no build of this commit", next_step="doit build")
+        return found
+
+    @property
+    def version(self) -> str:
+        return str(self.report["version"])
+
+    def run(self) -> Path:
+        """Make it, unless it is made; returns its folder.
+
+        Raises:
+            LockError: the build is not made of the locked packages.
+            ReleaseError: this version is there with other content, or what was staged does not verify.
+        """
+        if self.report["drifted"]:
+            raise LockError(
+                "this build has drifted: it cannot be released", cause=self.report["drifted"][0], next_step="doit lock"
+            )
+        store = self.pipeline.store
+        target = self.channels.folder / self.version
+        with store.locked(FOLDER), key_of(self.pipeline.settings.release.key, store.root / OWN_KEY, self.say) as key:
+            content = self._content(key)
+            if self._is_there(target, content):
+                self.say(f"release {self.version} is made already: {target}")
+                return target
+            staging = self.channels.folder / ".staging"
+            remove_tree(staging)
+            Stage(making=self, folder=staging, key=key).write(content)
+            check(self.pipeline, staging, key.public())
+            sync_tree(staging)
+            staging.rename(target)
+        self.say(f"release {self.version} is made: {target}")
+        return target
+
+    def _content(self, key: Key) -> dict[str, Any]:
+        """What makes one release another: release.json."""
+        report = self.report
+        return {
+            "product": report["product"],
+            "version": self.version,
+            "commit": report["commit"],
+            "date": report["date"],
+            "channels": list(CHANNELS),
+            "key": key.fingerprint,
+            "skipped": list(self.skipped),
+            "debs": [
+                {name: row[name] for name in ("package", "version", "architecture", "sha256")} for row in report["debs"]
+            ],
+            "images": [{name: row[name] for name in ("name", "digest", "tags", "size")} for row in report["images"]],
+        }
+
+    def _is_there(self, target: Path, content: dict[str, Any]) -> bool:
+        file = target / "release.json"
+        if not file.is_file():
+            return False
+        known = json.loads(file.read_text(encoding="utf-8"))
+        unequal = sorted(name for name in content if known.get(name) != content[name])
+        if unequal:
+            raise ReleaseError(
+                f"release {self.version} is made already, and is another one",
+                cause=f"other: {', '.join(unequal)}",
+                next_step="tag the commit, or change what ships: a new version gets a new name",
+            )
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """The folder that becomes a release."""
+
+    making: Making
+    folder: Path
+    key: Key
+
+    @property
+    def _pipeline(self) -> Pipeline:
+        return self.making.pipeline
+
+    @property
+    def _epoch(self) -> int:
+        return int(self.making.report["epoch"])
+
+    def write(self, content: dict[str, Any]) -> None:
+        self.folder.mkdir()
+        self.making.say("·  release: the apt repository")
+        self._repository()
+        self.making.say("·  release: the images")
+        images = Layout(self.folder / "oci").write(self._images())
+        self._text("release.json", json.dumps({**content, "manifests": images}, indent=1) + "\n")
+        self._text("release-key.asc", self.key.public())
+        self._text("CHANGELOG.md", changelog(self._pipeline, self.making.channels, self.making.version))
+        for channel in CHANNELS:
+            self._text(f"{content['product']}-{channel}.sources", self._sources(channel))
+        self._statements()
+        self._text("index.html", page.render(content, self._pipeline.settings.release.url))
+        sums = "".join(f"{sha256}  {name}\n" for name, sha256 in self._files())
+        self._text("SHA256SUMS", sums)
+        self._text("SHA256SUMS.asc", self.key.detached(sums, self._epoch))
+
+    def _repository(self) -> None:
+        index, apt = Index(), self.folder / "apt"
+        for name in self._pipeline.settings.sources:
+            output = self._pipeline.output(f"debs:{name}")
+            self._pool(output, index, pool_folder(name))
+        settings = self._pipeline.settings
+        for channel in CHANNELS:
+            about = About(
+                origin=settings.product.name,
+                label=settings.product.name,
+                suite=channel,
+                architecture=settings.suite.architecture,
+                epoch=self._epoch,
+            )
+            write_suite(apt / "dists" / channel, index, about, self.key)
+
+    def _pool(self, output: Output, index: Index, pool: str) -> None:
+        for name in sorted(output.manifest.files):
+            papers = name.endswith((".buildinfo", ".changes"))
+            target = self.folder / ("buildinfo" if papers else f"apt/{pool}") / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(output.folder / name, target)
+            if name.endswith(".deb"):
+                index.add_deb(target, f"{pool}/{name}")
+            elif name.endswith(".dsc"):
+                index.add_source(target, pool)
+
+    def _images(self) -> Iterator[Named]:
+        """By version, by time, and by each channel; the commit stands in the manifest: two can have the same image."""
+        report = self.making.report
+        for row in report["images"]:
+            names = [tag.removesuffix(":latest") for tag in row["tags"]]
+            names += [f"{names[0].rpartition(':')[0]}:{channel}" for channel in CHANNELS]
+            annotations = {
+                "org.opencontainers.image.revision": report["commit"],
+                "org.opencontainers.image.version": row["version"],
+                "org.opencontainers.image.created": rfc3339(row["epoch"]),
+            }
+            image = self._pipeline.output(f"images:{row['name']}")
+            yield Named(image=image, names=tuple(names), annotations=annotations)
+
+    def _sources(self, channel: str) -> str:
+        """A deb822 stanza to save below /etc/apt/sources.list.d, the key in it."""
+        url = self._pipeline.settings.release.url or "URL"
+        lines = [
+            "Types: deb deb-src",
+            f"URIs: {url}/{channel}/apt",
+            f"Suites: {channel}",
+            "Components: main",
+            "Signed-By:",
+        ]
+        key = [f" {line or '.'}" for line in self.key.public().strip().splitlines()]
+        return "\n".join([*lines, *key]) + "\n"
+
+    def _statements(self) -> None:
+        subjects = list(self._files())
+        folder = self.folder / "attestations"
+        folder.mkdir()
+        report, pipeline = self.making.report, self._pipeline
+        made = {"provenance": statements.provenance(subjects, built(self.making))}
+        tested = {"engine": report["engine"], "tests": str(report["network_test"]["tests"])}
+        parts = ["network_test", *([] if "endurance" in self.making.skipped else ["endurance"])]
+        made["network-test"] = statements.test_result(subjects, "PASSED", parts, tested)
+        if "verify" not in self.making.skipped:
+            record = json.loads((pipeline.store.scratch("verify") / "latest.json").read_text(encoding="utf-8"))
+            compared = {"compared": str(record["compared"])}
+            made["verify"] = statements.test_result(subjects, "PASSED", record["variations"], compared)
+        for name, statement in made.items():
+            (folder / f"{name}.json").write_bytes(statements.envelope(statement, self.key, self._epoch))
+
+    def _files(self) -> Iterator[tuple[str, str]]:
+        for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
+            yield str(path.relative_to(self.folder)), sha256_file(path)
+
+    def _text(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text, encoding="utf-8")
+
+
+def built(making: Making) -> statements.Built:
+    """What went in, from the manifests of what was built."""
+    pipeline = making.pipeline
+    commits = {name: pipeline.commit(name) for name in pipeline.settings.sources}
+    sources = [
+        statements.Source(
+            name=name,
+            uri=commit.origin,
+            digest={"sha256" if commit.released else "gitCommit": commit.sha},
+        )
+        for name, commit in commits.items()
+    ]
+    lock = pipeline.supply.lock
+    packages = sorted({(deb.name, deb.version, deb.sha256) for deb in lock.debs.values()}) if lock else []
+    return statements.Built(
+        sources=sources,
+        packages=packages,
+        tools=pipeline.tools,
+        keys=making.report["keys"],
+        skipped=making.skipped,
+        finished_at=int(making.report["finished_at"]),
+    )
+
+
+def changelog(pipeline: Pipeline, channels: Channels, version: str) -> str:
+    """The commits since the release that a channel shows, newest first; all of them where none is shown."""
+    main = pipeline.commit(next(iter(pipeline.settings.sources)))
+    last = next((shown for name in reversed(CHANNELS) if (shown := channels.current(name)) not in ("", version)), "")
+    known = json.loads((channels.folder / last / "release.json").read_text())["commit"] if last else ""
+    argv = ["git", "log", "--no-decorate", "--format=- %s (%h)", f"{known}..{main.sha}" if known else main.sha]
+    answer = command.run(Command(argv=argv, cwd=main.repository), check=False)
+    if answer.returncode != 0:  # the commit of that release is not in this clone
+        return f"# {version}\n\nThe commits since {last} are not known here.\n"
+    since = f"Since {last}:" if last else "All commits:"
+    return f"# {version}\n\n{since}\n\n{answer.stdout}"
+
+
+def check(pipeline: Pipeline, folder: Path, public_key: str) -> None:
+    """What anybody can do with the release, done at once: scripts/verify-release.
+
+    Raises:
+        ReleaseError: it finds something.
+    """
+    key = pipeline.store.scratch("release-key") / "public.asc"
+    key.write_text(public_key)
+    checker = Path(__file__).resolve().parents[3] / CHECKER
+    argv: Sequence[str] = [sys.executable, "-E", "-s", str(checker), str(folder), "--key", str(key)]
+    what = f"{folder.name} does not verify"
+    command.run(
+        Command(argv=argv, error=ReleaseError, what=what, next_step="do not publish it; doit release makes it again")
+    )

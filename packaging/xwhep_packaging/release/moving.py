@@ -1,0 +1,76 @@
+"""What a person types: release, promote, rollback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from xwhep_packaging import report
+from xwhep_packaging.errors import ReleaseError
+from xwhep_packaging.pipeline import Pipeline
+from xwhep_packaging.release.channels import Channels
+from xwhep_packaging.release.making import FOLDER, GATES, Making, check
+from xwhep_packaging.verify import verdict
+from xwhep_packaging.verify.rebuild import steps_of
+
+Say = Callable[[str], None]
+
+
+def make(pipeline: Pipeline, skip: str, say: Say) -> None:
+    """Do what the gates lack, then make the release.
+
+    Raises:
+        ReleaseError: an unknown gate is to be skipped.
+        VerifyError, NetworkTestError: a gate does not hold.
+    """
+    skipped = tuple(sorted(filter(None, skip.split(","))))
+    if unknown := [name for name in skipped if name not in GATES]:
+        raise ReleaseError(f"there is no check {unknown[0]!r} to skip", next_step=f"one of {', '.join(GATES)}")
+    if "endurance" not in skipped and "endurance" in pipeline.steps and pipeline.find("endurance") is None:
+        say("·  endurance")
+        pipeline.make("endurance")
+        report.save(pipeline, report.build_report(pipeline))
+    if "verify" not in skipped and not is_verified(pipeline):
+        verdict.verify(pipeline, verdict.plan_bounded(), say)
+    for name in skipped:
+        say(f"!  {name} is left out, and the release says so")
+    Making(pipeline=pipeline, skipped=skipped, say=say).run()
+
+
+def is_verified(pipeline: Pipeline) -> bool:
+    """Whether the last `doit verify` was of this very build, and found nothing."""
+    file = pipeline.store.scratch("verify") / "latest.json"
+    record = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    keys = {step: pipeline.recipe(step).key for step in steps_of(pipeline, cold=False)}
+    return bool(record.get("identical")) and record.get("keys") == keys
+
+
+def promote(pipeline: Pipeline, channel: str, version: str, say: Say) -> None:
+    channels = Channels(pipeline.store.scratch(FOLDER))
+    with pipeline.store.locked(FOLDER):
+        wanted = version or newest(channels)
+        old = channels.promote(channel, wanted, lambda folder: check(pipeline, folder, _key(folder)))
+    say(f"{channel}  {old or 'nothing'} -> {wanted}")
+
+
+def rollback(pipeline: Pipeline, channel: str, say: Say) -> None:
+    with pipeline.store.locked(FOLDER):
+        old, new = Channels(pipeline.store.scratch(FOLDER)).rollback(channel)
+    say(f"{channel}  {old} -> {new}")
+
+
+def newest(channels: Channels) -> str:
+    """The release that was made last.
+
+    Raises:
+        ReleaseError: there is none.
+    """
+    made = [channels.folder / version for version in channels.versions()]
+    if not made:
+        raise ReleaseError("there is no release", next_step="doit release")
+    return max(made, key=lambda folder: (folder / "release.json").stat().st_mtime_ns).name
+
+
+def _key(folder: Path) -> str:
+    return (folder / "release-key.asc").read_text(encoding="utf-8")

@@ -1,0 +1,221 @@
+"""A release of a clone that has a deployment: what it holds, what it does not, and that a changed one is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clones import REPOSITORY
+from grids import Grid
+from xwhep_packaging.release.signing import key_of
+from xwhep_packaging.secret_scan import Scan, secrets_of
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="builds need root")
+CHECKER = REPOSITORY / "scripts" / "verify-release"
+RELEASE_ERROR = 25
+
+
+@pytest.fixture(scope="module")
+def release(configured: Grid) -> Path:
+    configured.clone.keep_main_job_only()
+    out = configured.clone.doit("release", "skip=verify,endurance")
+    assert "a key was made for this store alone" in out
+    return Path(out.strip().rpartition(" is made: ")[2].splitlines()[0])
+
+
+@pytest.fixture
+def copy(release: Path, tmp_path: Path) -> Path:
+    """Its files are links: whoever changes one has to replace it."""
+    shutil.copytree(release, tmp_path / "release", copy_function=os.link)
+    return tmp_path / "release"
+
+
+def checked(place: Path | str, key: Path) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-I", str(CHECKER), str(place), "--key", str(key)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, cwd="/", timeout=60)
+
+
+def described(release: Path) -> dict[str, Any]:
+    text: dict[str, Any] = json.loads((release / "release.json").read_text())
+    return text
+
+
+def test_it_verifies_with_its_key_and_nothing_else_of_ours(release: Path) -> None:
+    done = checked(release, release / "release-key.asc")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 5
+
+
+def test_it_holds_what_was_built(configured: Grid, release: Path) -> None:
+    latest, told = configured.clone.latest(), described(release)
+    assert {row["sha256"] for row in told["debs"]} == {row["sha256"] for row in latest["debs"]}
+    assert {row["digest"] for row in told["images"]} == {row["digest"] for row in latest["images"]}
+    assert told["commit"] == configured.clone.git("rev-parse", "HEAD")
+    assert told["skipped"] == ["endurance", "verify"]
+    for row in latest["debs"]:
+        found = list((release / "apt" / "pool").rglob(Path(row["path"]).name))
+        assert [path.read_bytes() for path in found] == [Path(row["path"]).read_bytes()]
+    assert "Left out for this release: endurance, verify." in (release / "index.html").read_text()
+
+
+def test_it_holds_nothing_private(configured: Grid, release: Path) -> None:
+    names = [path.name for path in release.rglob("*")]
+    assert not [name for name in names if "-conf" in name]
+    told = (release / "oci" / "index.json").read_text() + (release / "release.json").read_text()
+    assert [tag for facts in configured.facts("bound").values() for tag in facts["tags"] if tag in told] == []
+    assert [facts["digest"] for facts in configured.facts("bound").values() if facts["digest"] in told] == []
+    scan = Scan(secrets_of(configured.deployment))
+    left_out = release / "oci" / "blobs"  # whose layers the scan of the images sees
+    assert list(scan.folder(release, [left_out])) == []
+
+
+def test_again_it_is_the_same(configured: Grid, release: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in release.rglob("*")}
+    assert "is made already" in configured.clone.doit("release", "skip=verify,endurance")
+    assert {path: path.stat().st_mtime_ns for path in release.rglob("*")} == before
+
+
+def replaced(path: Path, content: bytes) -> None:
+    path.unlink()
+    path.write_bytes(content)
+
+
+def flipped(path: Path) -> None:
+    """One bit in the middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    replaced(path, bytes(content))
+
+
+def first(folder: Path, pattern: str) -> Path:
+    return min(folder.rglob(pattern))
+
+
+def bigger_than(folder: Path, size: int) -> Path:
+    return min(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size > size)
+
+
+CHANGES: dict[str, Callable[[Path], None]] = {
+    "package": lambda release: flipped(first(release, "xwhep-server_*.deb")),
+    "source": lambda release: flipped(first(release, "xwhep_*.tar.xz")),
+    "index": lambda release: flipped(first(release, "Packages")),
+    "index by hash": lambda release: flipped(first(release / "apt", "by-hash/SHA256/*")),
+    "InRelease": lambda release: flipped(first(release, "InRelease")),
+    "layer": lambda release: flipped(bigger_than(release / "oci" / "blobs", 10_000_000)),
+    "images": lambda release: replaced(release / "oci" / "index.json", b'{"manifests": []}'),
+    "statement": lambda release: flipped(release / "attestations" / "provenance.json"),
+    "page": lambda release: flipped(release / "index.html"),
+    "list": lambda release: flipped(release / "SHA256SUMS"),
+    "signature": lambda release: flipped(release / "SHA256SUMS.asc"),
+    "one file more": lambda release: replaced_new(release / "apt" / "more"),
+    "one file less": lambda release: first(release, "*.buildinfo").unlink(),
+    "link": lambda release: linked(release / "CHANGELOG.md"),
+}
+
+
+def replaced_new(path: Path) -> None:
+    path.write_text("more")
+
+
+def linked(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/etc/hostname")
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_was_changed_is_refused(copy: Path, release: Path, what: str) -> None:
+    CHANGES[what](copy)
+    done = checked(copy, release / "release-key.asc")
+    assert done.returncode == 1, done.stdout
+    assert done.stderr.startswith("error [wrong]: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_whoever_signs_it_again_is_another(copy: Path, release: Path, tmp_path: Path) -> None:
+    """All of it is consistent, but for the key."""
+    with key_of("", tmp_path / "secret.asc", lambda line: None) as key:
+        sums = (copy / "SHA256SUMS").read_text()
+        replaced(copy / "SHA256SUMS.asc", key.detached(sums, 1_800_000_000).encode())
+        (tmp_path / "theirs.asc").write_text(key.public())
+    assert checked(copy, release / "release-key.asc").returncode == 1
+    done = checked(copy, tmp_path / "theirs.asc")
+    assert done.returncode == 1, "the repository in it has the old key's signatures"
+    assert "InRelease" in done.stderr
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_it_verifies_from_a_static_web_server(copy: Path, release: Path) -> None:
+    key = release / "release-key.asc"
+    with served(copy) as address:
+        assert checked(address, key).returncode == 0
+        first(copy, "*.dsc").unlink()
+        done = checked(address, key)
+        assert done.returncode == 1
+        assert ".dsc is missing" in done.stderr
+    gone = checked(address, key)
+    assert gone.returncode == 3
+    assert gone.stderr.startswith("error [unreadable]: ")
+
+
+@pytest.mark.parametrize("key", ["", "no key at all", "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n!!!\n=abcd\n"])
+def test_what_is_no_key_is_told(release: Path, tmp_path: Path, key: str) -> None:
+    (tmp_path / "key.asc").write_text(key)
+    done = checked(release, tmp_path / "key.asc")
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+
+
+def pulled(layout: Path, name: str, storage: Path) -> subprocess.CompletedProcess[str]:
+    """Into a storage that has nothing."""
+    where = ["--root", str(storage / "root"), "--runroot", str(storage / "run"), "--storage-driver=vfs"]
+    argv = ["buildah", *where, "pull", "--quiet", f"oci:{layout}:{name}"]
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+
+def test_images_are_pulled_by_name_and_are_those_that_were_tested(copy: Path, tmp_path: Path) -> None:
+    image = described(copy)["images"][2]
+    done = pulled(copy / "oci", f"xwhep-{image['name']}:stable", tmp_path)
+    assert done.stdout.strip() == image["digest"].removeprefix("sha256:"), done.stderr
+    flipped(bigger_than(copy / "oci" / "blobs", 10_000_000))
+    shutil.rmtree(tmp_path / "root")
+    assert pulled(copy / "oci", f"xwhep-{image['name']}:stable", tmp_path).returncode != 0
+
+
+def test_promoted_shown_and_no_way_back_from_the_first(configured: Grid, release: Path) -> None:
+    doit, folder = configured.clone.doit, release.parent
+    assert "there is no release '9'" in doit("promote", "channel=stable", "version=9", code=RELEASE_ERROR)
+    assert f"stable  nothing -> {release.name}" in doit("promote", "channel=stable")
+    assert (folder / "stable").resolve() == release
+    assert "has shown nothing before" in doit("rollback", "channel=stable", code=RELEASE_ERROR)
+    assert "there is no channel 'stabel'" in doit("promote", "channel=stabel", code=RELEASE_ERROR)
+
+
+def test_an_unknown_check_is_not_skipped(configured: Grid) -> None:
+    assert "there is no check 'tests' to skip" in configured.clone.doit("release", "skip=tests", code=RELEASE_ERROR)
