@@ -4,7 +4,7 @@
     RELEASES/stable -> 11.1.0                  what people install from
     RELEASES/.history/stable                   what it showed before, one version a line, the last the newest
 
-The link is the truth. A history that was written first and names one release too many is read up to what the link shows.
+The link is the truth: a history that names one release too many is read up to what the link shows.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def verify(pipeline: Pipeline, plan: Plan, say: Callable[[str], None]) -> None:
     verdicts = [_verified(pipeline, name, row, say) for name, row in plan.rows.items()]
     for name, reason in plan.impossible.items():
         _write(pipeline, name, {"name": name, "verdict": "not possible here", "reason": reason, "identical": None})
-    keys = {step: pipeline.recipe(step).key for step in steps_of(pipeline, cold=False)}
+    keys = {step: pipeline.output(step).manifest.key for step in steps_of(pipeline, cold=False)}
     _write(pipeline, "latest", {**summary(verdicts, plan.impossible), "keys": keys})
     say("\n".join(table(verdicts, plan.impossible)))
     _judge(pipeline, verdicts, plan)

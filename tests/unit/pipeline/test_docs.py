@@ -156,6 +156,7 @@ def expected() -> dict[str, dict[str, str]]:
         "[cache]": settings.Cache,
         "[deploy]": settings.Deploy,
         "[deployment]": settings.Deployment,
+        "[release]": settings.Release,
         "[surroundings]": definitions.Surroundings,
     }
     tables = {heading: defaults(section) for heading, section in names.items()}

@@ -1,0 +1,180 @@
+"""What decides whether a build may become a release, without making one: tests/integration makes a whole one."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from xwhep_packaging import settings
+from xwhep_packaging.errors import LockError, ReleaseError, SettingsError
+from xwhep_packaging.pipeline import Pipeline
+from xwhep_packaging.release import moving, page, statements
+from xwhep_packaging.release.channels import Channels
+from xwhep_packaging.release.making import FOLDER, Making
+from xwhep_packaging.release.signing import key_of
+from xwhep_packaging.store import Store, write_durably
+
+REPORT: dict[str, Any] = {
+    "product": "grid",
+    "version": "1.0",
+    "commit": "c" * 40,
+    "date": "2026-11-28T00:00:00Z",
+    "epoch": 1_800_000_000,
+    "drifted": [],
+    "keys": {"debs:grid": "k"},
+    "debs": [{"package": "grid", "version": "1.0", "architecture": "all", "sha256": "d" * 64}],
+    "images": [{"name": "server", "digest": "sha256:1", "tags": ["grid-server:1.0"], "size": 98_500_000}],
+}
+
+
+@dataclass
+class Built:
+    """A pipeline that has just built."""
+
+    store: Store
+    key: str = "k"
+    steps: dict[str, object] = field(default_factory=lambda: {"debs:grid": None})
+    settings: object = field(default_factory=lambda: SimpleNamespace(release=settings.Release()))
+
+    def recipe(self, name: str) -> object:
+        return SimpleNamespace(key=self.key)
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Built:
+    store = Store(tmp_path)
+    store.write_latest(REPORT)
+    return Built(store=store)
+
+
+def making(built: Built, say: Callable[[str], None] = print) -> Making:
+    return Making(pipeline=cast(Pipeline, built), skipped=(), say=say)
+
+
+def test_another_build_than_the_commits_is_none(built: Built) -> None:
+    built.key = "of another commit"
+    with pytest.raises(ReleaseError, match="no build of this commit") as caught:
+        making(built).run()
+    assert caught.value.next_step == "doit build"
+
+
+def test_a_build_that_drifted_is_refused(built: Built) -> None:
+    built.store.write_latest({**REPORT, "drifted": ["libc6 moved on"]})
+    with pytest.raises(LockError, match="cannot be released") as caught:
+        making(built).run()
+    assert caught.value.cause == "libc6 moved on"
+
+
+def released(built: Built, **other: object) -> None:
+    """As if it were made already."""
+    say: list[str] = []
+    with key_of("", built.store.root / "release-key" / "secret.asc", say.append) as key:
+        content = {**making(built)._content(key), **other}
+    folder = built.store.scratch(FOLDER) / "1.0"
+    folder.mkdir()
+    write_durably(folder / "release.json", json.dumps(content).encode())
+
+
+def test_what_is_made_is_not_made_again(built: Built) -> None:
+    released(built)
+    said: list[str] = []
+    making(built, said.append).run()
+    assert said == [f"release 1.0 is made already: {built.store.root / FOLDER / '1.0'}"]
+
+
+def test_a_version_never_becomes_another_release(built: Built) -> None:
+    released(built, images=[], commit="d" * 40)
+    with pytest.raises(ReleaseError, match=r"release 1\.0 is made already, and is another one") as caught:
+        making(built).run()
+    assert caught.value.cause == "other: commit, images"
+    assert "tag the commit" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("record", "verified"),
+    [
+        (None, False),
+        ({"identical": True, "keys": {"debs:grid": "k"}}, True),
+        ({"identical": True, "keys": {"debs:grid": "another"}}, False),
+        ({"identical": False, "keys": {"debs:grid": "k"}}, False),
+        ({"identical": True}, False),
+    ],
+)
+def test_only_rebuilds_of_this_build_count(built: Built, record: dict[str, Any] | None, verified: bool) -> None:
+    if record is not None:
+        write_durably(built.store.scratch("verify") / "latest.json", json.dumps(record).encode())
+    assert moving.is_verified(cast(Pipeline, built)) == verified
+
+
+def test_the_newest_is_the_one_made_last(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="there is no release"):
+        moving.newest(Channels(tmp_path))
+    for version in ("2", "1"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "release.json").write_text("{}")
+    assert moving.newest(Channels(tmp_path)) == "1"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"key": "0123"}, {"key": "x" * 40}, {"url": "ftp://host"}, {"url": "https://host/"}, {"url": "https://a b"}],
+)
+def test_malformed_settings_are_refused(tmp_path: Path, values: dict[str, str]) -> None:
+    lines = "".join(f'{name} = "{value}"\n' for name, value in values.items())
+    file = tmp_path / "pipeline.toml"
+    ours = Path(__file__).parents[3] / "packaging" / "pipeline.toml"
+    file.write_text(ours.read_text().replace("[release]\n", f"[release]\n{lines}#", 1))
+    with pytest.raises(SettingsError):
+        settings.load(file)
+
+
+# What is said of it
+
+
+def test_statement_is_signed_over_what_dsse_says(tmp_path: Path) -> None:
+    statement = statements.test_result([("a", "1" * 64)], "PASSED", ["network_test"], {"engine": "podman"})
+    with key_of("", tmp_path / "secret.asc", lambda line: None) as key:
+        envelope = json.loads(statements.envelope(statement, key, 1_800_000_000))
+    assert json.loads(base64.b64decode(envelope["payload"])) == statement
+    assert envelope["signatures"][0]["keyid"] == key.fingerprint
+    assert statements.pre_authentication("{}") == "DSSEv1 28 application/vnd.in-toto+json 2 {}"
+
+
+def test_provenance_names_commit_packages_tools_and_what_was_skipped() -> None:
+    built = statements.Built(
+        sources=[statements.Source(name="grid", uri="https://host/grid.git", digest={"gitCommit": "c" * 40})],
+        packages=[("libc6", "2.41", "a" * 64)],
+        tools={"buildah": "1.28"},
+        keys={"debs:grid": "k"},
+        skipped=("verify",),
+        finished_at=1_800_000_000,
+    )
+    made = statements.provenance([("apt/pool/grid.deb", "d" * 64)], built)
+    definition = made["predicate"]["buildDefinition"]
+    assert made["predicateType"] == "https://slsa.dev/provenance/v1"
+    assert made["subject"] == [{"name": "apt/pool/grid.deb", "digest": {"sha256": "d" * 64}}]
+    assert definition["externalParameters"]["source"]["digest"] == {"gitCommit": "c" * 40}
+    assert definition["externalParameters"]["skipped"] == ["verify"]
+    assert definition["resolvedDependencies"][1] == {
+        "name": "pkg:deb/debian/libc6@2.41",
+        "digest": {"sha256": "a" * 64},
+    }
+    assert made["predicate"]["runDetails"]["metadata"] == {"finishedOn": "2027-01-15T08:00:00Z"}
+
+
+def test_page_says_how_to_install_and_escapes_what_it_is_given() -> None:
+    content = {**REPORT, "channels": ["nightly", "stable"], "key": "F" * 40, "skipped": ["verify"], "product": "g<b>"}
+    text = page.render(content, "https://host/grid")
+    assert "https://host/grid/1.0" in text
+    assert "apt install grid" in text
+    assert "98.5 MB" in text
+    assert "Left out for this release: verify." in text
+    assert "<b>" not in text
+    assert "URL-OF-THIS-PAGE" in page.render(content, "")
