@@ -22,7 +22,7 @@ ASSET = {**MACHINE, "shared": ["python3"]}
         (Service(visibility="group", group="lab", owner="ann"), {"ann", "bob"}),
         (Service(visibility="group", group="other"), set()),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),
 )
 def test_who_may_know_of_a_worker(service, seen_by):
     groups = {"ann": frozenset(), "bob": frozenset({"lab"})}
