@@ -85,8 +85,8 @@ def task_verify() -> Iterator[tasks.Task | tasks.DoitTask]:
     yield from tasks.verify()
 
 
-def task_release() -> tasks.Task:
-    return tasks.release()
+def task_release() -> Iterator[tasks.Task | tasks.DoitTask]:
+    yield from tasks.release()
 
 
 def task_promote() -> tasks.Task:

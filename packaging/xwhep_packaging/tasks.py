@@ -21,7 +21,7 @@ from xwhep_packaging import benchmark, checks, configure, deployer, report, sett
 from xwhep_packaging.errors import PipelineError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.progress import Progress
-from xwhep_packaging.release import moving
+from xwhep_packaging.release import moving, pushing
 from xwhep_packaging.store import Store
 from xwhep_packaging.verify import verdict
 from xwhep_packaging.verify.variations import VARIATIONS
@@ -231,14 +231,29 @@ def _verify_task(plan: Callable[[], Plan], doc: str) -> Task:
     return {"doc": doc, "actions": [(guarded, [run])], "task_dep": needs, "io": {"capture": False}}
 
 
-def release() -> Task:
+def release() -> Iterator[Task | DoitTask]:
     """A build that was verified, and what its gates lack done first; a gate is left out by its name alone."""
-    return {
+    yield {
+        "basename": "release",
         "doc": "make a signed release of this build (skip=verify,endurance leaves checks out, and says so)",
         "actions": [(guarded, [lambda: moving.make(pipeline(), str(get_var("skip") or ""), _say)])],
         "task_dep": ["build"],
         "io": {"capture": False},
     }
+    fields = {
+        "doc": "copy a release's images to a registry (registry=HOST[:PORT][/PATH] version=VERSION insecure=1)",
+        "actions": [(guarded, [_push])],
+        "io": {"capture": False},
+    }
+    task = dict_to_task({"name": "release:push", **fields})
+    task.subtask_of = "release"
+    yield task
+
+
+def _push() -> None:
+    insecure = str(get_var("insecure") or "") not in ("", "0", "no")
+    registry = pushing.Registry(address=str(get_var("registry") or ""), insecure=insecure)
+    moving.push(pipeline(), registry, str(get_var("version") or ""), _say)
 
 
 def promote() -> Task:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,6 +28,7 @@ from xwhep_packaging.secret_scan import Scan, secrets_of
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="builds need root")
 CHECKER = REPOSITORY / "scripts" / "verify-release"
 RELEASE_ERROR = 25
+START_S = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -192,20 +196,69 @@ def test_what_is_no_key_is_told(release: Path, tmp_path: Path, key: str) -> None
     assert "Traceback" not in done.stderr
 
 
-def pulled(layout: Path, name: str, storage: Path) -> subprocess.CompletedProcess[str]:
+def pulled(image: str, storage: Path) -> subprocess.CompletedProcess[str]:
     """Into a storage that has nothing."""
     where = ["--root", str(storage / "root"), "--runroot", str(storage / "run"), "--storage-driver=vfs"]
-    argv = ["buildah", *where, "pull", "--quiet", f"oci:{layout}:{name}"]
+    argv = ["buildah", *where, "pull", "--quiet", "--tls-verify=false", image]
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 
 def test_images_are_pulled_by_name_and_are_those_that_were_tested(copy: Path, tmp_path: Path) -> None:
     image = described(copy)["images"][2]
-    done = pulled(copy / "oci", f"xwhep-{image['name']}:stable", tmp_path)
+    name = f"oci:{copy / 'oci'}:xwhep-{image['name']}:stable"
+    done = pulled(name, tmp_path)
     assert done.stdout.strip() == image["digest"].removeprefix("sha256:"), done.stderr
     flipped(bigger_than(copy / "oci" / "blobs", 10_000_000))
     shutil.rmtree(tmp_path / "root")
-    assert pulled(copy / "oci", f"xwhep-{image['name']}:stable", tmp_path).returncode != 0
+    assert pulled(name, tmp_path).returncode != 0
+
+
+@contextmanager
+def registry(folder: Path) -> Iterator[str]:
+    """A registry of our own at a free port of this machine; its files are below `folder`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    (folder / "registry.yml").write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder}/registry}}}}\nhttp: {{addr: '{address}'}}\n"
+    )
+    argv = ["setpriv", "--pdeathsig", "KILL", "docker-registry", "serve", str(folder / "registry.yml")]
+    with (folder / "registry.log").open("w") as log:
+        process = subprocess.Popen(argv, stdout=log, stderr=log)
+    try:
+        until_it_listens(address, process, folder / "registry.log")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def until_it_listens(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    host, _, port = address.partition(":")
+    deadline = time.monotonic() + START_S
+    while True:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        with suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+            return
+        time.sleep(0.05)
+
+
+def test_pushed_and_pulled_by_digest_into_an_empty_storage(configured: Grid, release: Path, tmp_path: Path) -> None:
+    image = described(release)["images"][0]
+    with registry(tmp_path) as address:
+        told = configured.clone.doit("release:push", f"registry={address}/grid", "insecure=1")
+        pushed = [line for line in told.splitlines() if f"/xwhep-{image['name']}:" in line][0]
+        assert len([line for line in told.splitlines() if "@sha256:" in line]) == 3, "no channel shows it yet"
+        by_digest = re.sub(r":[^:/]+@", "@", pushed.strip())
+        done = pulled(f"docker://{by_digest}", tmp_path)
+        assert done.stdout.strip() == image["digest"].removeprefix("sha256:"), done.stderr
+        flipped(bigger_than(tmp_path / "registry", 10_000_000))
+        shutil.rmtree(tmp_path / "root")
+        assert pulled(f"docker://{by_digest}", tmp_path).returncode != 0
+    gone = configured.clone.doit("release:push", f"registry={address}/grid", "insecure=1", code=RELEASE_ERROR)
+    assert "connection refused" in gone
+    assert "is no registry" in configured.clone.doit("release:push", code=RELEASE_ERROR)
 
 
 def test_promoted_shown_and_no_way_back_from_the_first(configured: Grid, release: Path) -> None:

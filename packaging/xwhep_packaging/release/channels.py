@@ -43,10 +43,7 @@ class Channels:
             ReleaseError: no such channel or release.
         """
         old = self.current(channel)
-        if not (self.folder / version / "release.json").is_file() or version in CHANNELS:
-            there = ", ".join(self.versions()) or "none"
-            raise ReleaseError(f"there is no release {version!r}", cause=f"made: {there}", next_step="doit release")
-        check(self.folder / version)
+        check(self.release(version))
         if version != old:
             self._switch(channel, [*self._history(channel), version])
         return old
@@ -67,6 +64,17 @@ class Channels:
             raise ReleaseError(f"release {new} is no longer there", next_step="doit promote shows another")
         self._switch(channel, self._history(channel)[:-1])
         return old, new
+
+    def release(self, version: str) -> Path:
+        """The folder of a release that is made.
+
+        Raises:
+            ReleaseError: there is no such release.
+        """
+        if version not in self.versions():
+            there = ", ".join(self.versions()) or "none"
+            raise ReleaseError(f"there is no release {version!r}", cause=f"made: {there}", next_step="doit release")
+        return self.folder / version
 
     def versions(self) -> list[str]:
         return sorted(path.parent.name for path in self.folder.glob("*/release.json") if not path.parent.is_symlink())

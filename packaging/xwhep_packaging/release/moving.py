@@ -9,6 +9,7 @@ from pathlib import Path
 from xwhep_packaging import report
 from xwhep_packaging.errors import ReleaseError
 from xwhep_packaging.pipeline import Pipeline
+from xwhep_packaging.release import pushing
 from xwhep_packaging.release.channels import Channels
 from xwhep_packaging.release.making import FOLDER, GATES, Making, check
 from xwhep_packaging.verify import verdict
@@ -52,6 +53,16 @@ def promote(pipeline: Pipeline, channel: str, version: str, say: Say) -> None:
         wanted = version or newest(channels)
         old = channels.promote(channel, wanted, lambda folder: check(pipeline, folder, _key(folder)))
     say(f"{channel}  {old or 'nothing'} -> {wanted}")
+
+
+def push(pipeline: Pipeline, registry: pushing.Registry, version: str, say: Say) -> None:
+    """Only what verifies is pushed."""
+    channels = Channels(pipeline.store.scratch(FOLDER))
+    with pipeline.store.locked(FOLDER):
+        wanted = version or newest(channels)
+        folder = channels.release(wanted)
+        check(pipeline, folder, _key(folder))
+        pushing.push(channels, wanted, registry, say)
 
 
 def rollback(pipeline: Pipeline, channel: str, say: Say) -> None:

@@ -12,10 +12,10 @@ from typing import Any, cast
 
 import pytest
 
-from xwhep_packaging import settings
+from xwhep_packaging import command, settings
 from xwhep_packaging.errors import LockError, ReleaseError, SettingsError
 from xwhep_packaging.pipeline import Pipeline
-from xwhep_packaging.release import moving, page, statements
+from xwhep_packaging.release import moving, page, pushing, statements
 from xwhep_packaging.release.channels import Channels
 from xwhep_packaging.release.making import FOLDER, Making
 from xwhep_packaging.release.signing import key_of
@@ -133,6 +133,50 @@ def test_malformed_settings_are_refused(tmp_path: Path, values: dict[str, str]) 
     file.write_text(ours.read_text().replace("[release]\n", f"[release]\n{lines}#", 1))
     with pytest.raises(SettingsError):
         settings.load(file)
+
+
+# Where its images go
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Channels:
+    """A release whose layout has one image by version, by time and by two channels."""
+    names = ("grid-server:1.0", "gridimg_2026-11-28", "grid-server:stable", "grid-server:nightly")
+    entries = [{"digest": "sha256:1", "annotations": {"org.opencontainers.image.ref.name": name}} for name in names]
+    (tmp_path / "1.0" / "oci").mkdir(parents=True)
+    (tmp_path / "1.0" / "release.json").write_text("{}")
+    (tmp_path / "1.0" / "oci" / "index.json").write_text(json.dumps({"manifests": entries}))
+    return Channels(tmp_path)
+
+
+def test_images_are_pushed_by_version_and_by_the_channels_that_show_it(made: Channels) -> None:
+    assert [target for _, target in pushing.wanted(made, "1.0")] == ["grid-server:1.0"]
+    made.promote("stable", "1.0", lambda folder: None)
+    assert [target for _, target in pushing.wanted(made, "1.0")] == ["grid-server:1.0", "grid-server:stable"]
+
+
+@pytest.mark.parametrize("address", ["", "a registry", "--help", "host/", "/host"])
+def test_what_is_no_registry_is_refused(address: str) -> None:
+    with pytest.raises(ReleaseError, match="is no registry"):
+        pushing.Registry(address=address)
+
+
+@pytest.mark.parametrize(
+    ("output", "insecure", "next_step"),
+    [
+        ("unauthorized: authentication required", False, "skopeo login host:5000"),
+        ("http: server gave HTTP response to HTTPS client", False, "insecure=1"),
+        ("dial tcp: connection refused", True, "what is there already is not sent again"),
+    ],
+)
+def test_a_registry_that_refuses_says_what_to_type(
+    made: Channels, monkeypatch: pytest.MonkeyPatch, output: str, insecure: bool, next_step: str
+) -> None:
+    monkeypatch.setattr(command, "run", lambda asked, check: command.Result(returncode=1, stdout="", stderr=output))
+    with pytest.raises(ReleaseError, match=r"cannot push host:5000/x/grid-server:1\.0") as caught:
+        pushing.push(made, "1.0", pushing.Registry(address="host:5000/x", insecure=insecure), print)
+    assert caught.value.cause == output
+    assert next_step in caught.value.next_step
 
 
 # What is said of it
