@@ -248,7 +248,7 @@ def test_pushed_and_pulled_by_digest_into_an_empty_storage(configured: Grid, rel
     image = described(release)["images"][0]
     with registry(tmp_path) as address:
         told = configured.clone.doit("release:push", f"registry={address}/grid", "insecure=1")
-        pushed = [line for line in told.splitlines() if f"/xwhep-{image['name']}:" in line][0]
+        pushed = next(line for line in told.splitlines() if f"/xwhep-{image['name']}:" in line)
         assert len([line for line in told.splitlines() if "@sha256:" in line]) == 3, "no channel shows it yet"
         by_digest = re.sub(r":[^:/]+@", "@", pushed.strip())
         done = pulled(f"docker://{by_digest}", tmp_path)
