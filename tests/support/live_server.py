@@ -130,13 +130,18 @@ class LiveServer:
         self.process: subprocess.Popen[str] | None = None
         self._apis: list[Api] = []
 
-    def start(self, *flags: str) -> None:
+    def launch(self, *flags: str) -> subprocess.Popen[str]:
+        """Without waiting until it is ready."""
         self.process = subprocess.Popen(
             [*self.command("run"), "--listen", f"127.0.0.1:{self.port}", "--disk-reserve-mb", "1", *flags],
             stderr=subprocess.PIPE,
             text=True,
             env=self.environment(),
         )
+        return self.process
+
+    def start(self, *flags: str) -> None:
+        self.process = self.launch(*flags)
         watchdog = threading.Timer(READY_TIMEOUT_S, self.process.kill)
         watchdog.start()
         self._await_ready()

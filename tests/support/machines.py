@@ -17,7 +17,6 @@ from clones import REPOSITORY
 from xwhep_packaging import archive, settings
 
 BOOT_S = 60.0
-READY_S = 30.0
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 PATH = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
 DEVICES = "null zero full random urandom tty"
@@ -60,14 +59,6 @@ class Machine:
         done = subprocess.run(inside, input=text, capture_output=True, text=True, check=False, cwd="/")
         assert not check or done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}{self.journal()}"
         return done
-
-    def soon(self, *argv: str, text: str = "") -> str:
-        """What it prints once it succeeds: a unit that was just started is not ready yet."""
-        deadline = time.monotonic() + READY_S
-        while (done := self.run(*argv, text=text, check=False)).returncode != 0:
-            assert time.monotonic() < deadline, f"{argv}: {done.stdout}{done.stderr}{self.journal()}"
-            time.sleep(0.2)
-        return done.stdout
 
     def journal(self) -> str:
         inside = ["nsenter", f"--target={self.init}", "--all", "journalctl", "--no-pager", "--lines=60"]

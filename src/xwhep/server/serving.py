@@ -30,6 +30,7 @@ from xwhep.server.machine_names import names_of_this_machine
 from xwhep.server.settings import Settings
 from xwhep.server.state import StateFolder, explained, opened_state
 from xwhep.server.store.sqlite import SqliteStore
+from xwhep.server.supervisor import READY, STOPPING, tell_supervisor
 
 GRACE_S = 1  # for requests under way at the stop; long-polls answer at once
 KEEP_ALIVE_S = 75  # longer than workers and clients pause between two requests
@@ -101,9 +102,11 @@ class GridServer(uvicorn.Server):
         await super().startup(sockets)
         listen = "%s:%s" % (sockets[0].getsockname()[:2] if sockets else ("", ""))
         log_event("ready", listen=listen)
+        tell_supervisor(READY)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         log_event("stopping")
+        tell_supervisor(STOPPING)
         self._grid.release_waiting()
         await super().shutdown(sockets)
 
