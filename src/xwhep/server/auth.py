@@ -21,7 +21,7 @@ from xwhep.server.identity import (
 )
 from xwhep.server.store.identity_records import PUBLIC, Service
 from xwhep.server.store.protocol import Store
-from xwhep.server.throttle import Rate, Throttle
+from xwhep.server.throttle import Rate, Throttle, sender_of
 
 CACHE_S = 1.0  # a revoked token stops working after that at the latest
 CACHE_LIMIT = 20_000
@@ -182,7 +182,8 @@ class Door:
 
     async def check(self, login: str, password: str, address: str) -> None:
         """Raises: AuthenticationFailed, TooManyTries: as login does."""
-        keys = (f"{login}\n{address}", login, address)
+        sender = sender_of(address)
+        keys = (f"{login}\n{sender}", login, sender)
         self._take(keys)
         account = await self._store.people.account(login)
         async with self._gate:
@@ -201,7 +202,8 @@ class Door:
 
     async def join(self, given: str, address: str) -> tuple[str, Service]:
         """The id of the join token, and what it makes. Raises: AuthenticationFailed, TooManyTries."""
-        keys = (f"join\n{address}", "join", address)
+        sender = sender_of(address)
+        keys = (f"join\n{sender}", "join", sender)
         found = await self._store.tokens.join(token_hash(given))
         if found is not None:
             return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import resource
 import signal
 import socket
@@ -22,9 +21,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from xwhep.server.app import make_app
 from xwhep.server.deployment import read_deployment
 from xwhep.server.discovery import open_responder
-from xwhep.server.failures import AddressUnusable, PortTaken
 from xwhep.server.grid import Grid, Secrets, make_grid
 from xwhep.server.keeper import Keeper
+from xwhep.server.listening import listening_sockets, shown_addresses
 from xwhep.server.logs import configure_logging, log_event
 from xwhep.server.machine_names import names_of_this_machine
 from xwhep.server.settings import Settings
@@ -100,8 +99,7 @@ class GridServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        listen = "%s:%s" % (sockets[0].getsockname()[:2] if sockets else ("", ""))
-        log_event("ready", listen=listen)
+        log_event("ready", listen=shown_addresses(sockets or ()))
         tell_supervisor(READY)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -118,25 +116,6 @@ def tls_context(server_pem: Path) -> ssl.SSLContext:
     context.load_cert_chain(server_pem)
     context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-def listening_socket(address: tuple[str, int]) -> socket.socket:
-    """Raises: PortTaken, AddressUnusable."""
-    host, port = address
-    shown = f"{host}:{port}"
-    try:
-        family, kind, protocol, _, sockaddr = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        sock = socket.socket(family, kind, protocol)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(sockaddr)
-    except OSError as exc:
-        if exc.errno == errno.EADDRINUSE:
-            raise PortTaken(
-                f"another program listens at {shown}", "stop it, or choose another port with --listen"
-            ) from exc
-        raise AddressUnusable(f"cannot listen at {shown}: {exc.strerror or exc}", "choose another --listen") from exc
-    sock.setblocking(False)
-    return sock
 
 
 def uvicorn_config(app: Any, context: ssl.SSLContext, *, access_log: bool) -> uvicorn.Config:
@@ -170,7 +149,7 @@ def run_server(settings: Settings) -> int:
     configure_logging(settings.log_format, access_log=settings.access_log)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     _allow_many_connections()
-    sock = listening_socket(settings.listen)
+    sockets = listening_sockets(settings.listen)
     names = names_of_this_machine(settings.name)
     found = StateFolder(path=settings.state, deployment=read_deployment(settings.deployment))
     with opened_state(found, names) as folder:
@@ -184,13 +163,13 @@ def run_server(settings: Settings) -> int:
             keeper = Keeper(
                 grid=grid, context=context, files=folder.authority, names=names if folder.owns_authority else None
             )
-            runner.run(_serve(grid, keeper, (folder, sock)))
+            runner.run(_serve(grid, keeper, (folder, sockets)))
     log_event("stopped")
     return 0
 
 
-async def _serve(grid: Grid, keeper: Keeper, parts: tuple[StateFolder, socket.socket]) -> None:
-    folder, sock = parts
+async def _serve(grid: Grid, keeper: Keeper, parts: tuple[StateFolder, list[socket.socket]]) -> None:
+    folder, sockets = parts
     with explained(folder.path):
         await grid.open()
     config = uvicorn_config(make_app(grid), keeper.context, access_log=grid.settings.access_log)
@@ -198,9 +177,9 @@ async def _serve(grid: Grid, keeper: Keeper, parts: tuple[StateFolder, socket.so
     chores = {asyncio.create_task(grid.reaper().run()), asyncio.create_task(keeper.run())}
     for chore in chores:
         chore.add_done_callback(lambda task: _stop_when_broken(task, server))
-    responder = await open_responder(grid.settings, sock.getsockname()[1])
+    responder = await open_responder(grid.settings, sockets[0].getsockname()[1])
     try:
-        await server.serve(sockets=[sock])
+        await server.serve(sockets=sockets)
     finally:
         if responder is not None:
             responder.close()

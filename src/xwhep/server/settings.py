@@ -81,7 +81,8 @@ def _listen(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
         raise ValueError("must be ADDRESS:PORT")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - all addresses is the documented default
+    host = host.strip("[]")
+    return "" if host == "::" else host, int(port)  # "[::]" is IPv4 too for most programs, so here as well
 
 
 def _setting(default: Any, parse: Callable[[str], Any], text: str) -> Any:
@@ -93,7 +94,9 @@ class Settings:
     state: Path = _setting(  # noqa: RUF009 - it is dataclasses.field with our metadata
         Path("/var/lib/xwhep-server"), Path, "folder of the database, the blobs and the keys (made when missing)"
     )
-    listen: tuple[str, int] = _setting(("0.0.0.0", DEFAULT_PORT), _listen, "ADDRESS:PORT to listen at")  # noqa: S104
+    listen: tuple[str, int] = _setting(
+        ("", DEFAULT_PORT), _listen, "[ADDRESS]:PORT to listen at; without an address at all of IPv4 and IPv6"
+    )
     name: tuple[str, ...] = _setting(
         (), _names, "names that workers and clients reach this server by, with commas; the first goes into join lines"
     )

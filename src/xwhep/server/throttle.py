@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +19,15 @@ class Rate:
 class _Bucket:
     tokens: float
     at: float
+
+
+def sender_of(address: str) -> str:
+    """Whom an address stands for: itself, or in IPv6 the network (/64) of all that one machine may choose from."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(found) if found.version == 4 else str(ipaddress.ip_network((found, 64), strict=False))
 
 
 class Throttle:

@@ -18,6 +18,6 @@ def test_every_setting_is_in_the_shipped_file_with_its_default() -> None:
     fields = {field.name: field.default for field in dataclasses.fields(Settings)}
     assert set(shown) == set(fields)
     folders = {name: str(fields[name]) for name in ("state", "deployment")}
-    special = {**folders, "listen": "0.0.0.0:4321", "name": ["grid.example.org"]}
+    special = {**folders, "listen": ":4321", "name": ["grid.example.org"]}
     assert shown == {**fields, **special}
     assert tomllib.loads(text) == {}

@@ -24,7 +24,7 @@ def toml(tmp_path):
 def test_the_defaults_are_as_documented():
     settings = load_settings({}, {})
     assert settings == Settings()
-    assert (settings.state, settings.listen) == (Path("/var/lib/xwhep-server"), ("0.0.0.0", 4321))
+    assert (settings.state, settings.listen) == (Path("/var/lib/xwhep-server"), ("", 4321))
     assert (settings.lease_seconds, settings.lost_limit) == (15, 3)
 
 
@@ -85,7 +85,8 @@ def test_a_value_that_does_not_fit_names_where_it_came_from(name, text):
     [
         ("0.0.0.0:4321", ("0.0.0.0", 4321)),
         ("[::1]:80", ("::1", 80)),
-        (":99", ("0.0.0.0", 99)),
+        (":99", ("", 99)),
+        ("[::]:99", ("", 99)),
         ("localhost:0", ("localhost", 0)),
     ],
 )
