@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from by_hand import ByHand, by_hand
 from clones import REPOSITORY, Clone
 from daemon import private_dockerd
 from grids import Grid, configured_grid
@@ -75,7 +76,7 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
     folder = tmp_path_factory.mktemp("grid") / "clone"
     subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(folder)], check=True)
     clone = Clone(folder=folder)
-    for kept in ("base", "base_image", "debs", "source"):
+    for kept in ("base", "base_image", "debs", "lint", "source"):
         source = REPOSITORY / "_build" / kept
         if source.is_dir():
             shutil.copytree(source, clone.store / kept)
@@ -85,6 +86,13 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
         yield configured_grid(clone, folder.parent / "answers")
     finally:
         remove_images(clone.store)
+
+
+@pytest.fixture
+def hand(configured: Grid) -> Iterator[ByHand]:
+    """podman, as a person types it, with the images of the configured clone."""
+    with by_hand(configured.clone.store) as hand:
+        yield hand
 
 
 def remove_images(store: Path) -> None:
