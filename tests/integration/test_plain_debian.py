@@ -15,6 +15,7 @@ import pytest
 from clones import REPOSITORY
 from grids import Grid
 from machines import Machine, booted, make_root, why_not
+from reversioned import reversioned
 from workshop import LOCK
 from xwhep.common.join import parse_join_line
 from xwhep_packaging import lockfile, settings
@@ -45,17 +46,6 @@ class Source:
     def put(self, deb: Path) -> None:
         shutil.copyfile(deb, self.folder / deb.name)
 
-    def put_as_earlier(self, deb: Path) -> None:
-        """The same contents under a version below it."""
-        tree = self.folder.parent / "tree"
-        subprocess.run(["dpkg-deb", "--raw-extract", str(deb), str(tree)], check=True)
-        control = tree / "DEBIAN" / "control"
-        lines = control.read_text().splitlines()
-        control.write_text("".join(f"Version: {EARLIER}\n" if x.startswith("Version:") else f"{x}\n" for x in lines))
-        argv = ["dpkg-deb", "--root-owner-group", "--build", str(tree), str(self.folder)]
-        subprocess.run(argv, check=True, capture_output=True)
-        shutil.rmtree(tree)
-
     def publish(self, machine: Machine) -> None:
         index = subprocess.run(["apt-ftparchive", "packages", "."], cwd=self.folder, check=True, capture_output=True)
         (self.folder / "Packages").write_bytes(index.stdout)
@@ -77,7 +67,7 @@ def machine(configured: Grid, source: Source) -> Iterator[Machine]:
     """All six packages are installed, each role's own as an earlier version, and a program is registered."""
     with booted(source.folder.parent) as machine:
         for role in ROLES:
-            source.put_as_earlier(configured.package(role))
+            reversioned(configured.package(role), EARLIER, source.folder)
             source.put(configured.conf_package(role))
         source.publish(machine)
         machine.run("apt-get", "install", "--yes", "--no-install-recommends", *NAMES)
