@@ -39,12 +39,17 @@ class Binding:
     def __init__(self, settings: Settings, around: Around) -> None:
         self._settings = settings
         self._around = around
+        self._known = deployments.names(settings.deployments_folder)
         self.images = self._bound_images()
+
+    def made_meanwhile(self) -> list[str]:
+        """Deployments that were configured after this run had listed its steps: nothing of it is bound to them."""
+        return [name for name in deployments.names(self._settings.deployments_folder) if name not in self._known]
 
     def _bound_images(self) -> dict[str, str]:
         """Image -> the role whose conf package it takes; empty where no deployment is configured."""
         settings = self._settings
-        if not settings.deployment.name and not deployments.names(settings.deployments_folder):
+        if not settings.deployment.name and not self._known:
             return {}
         held = {name: {p for some in image.debs.values() for p in some} for name, image in settings.images.items()}
         return {name: role for name, some in held.items() for role in ROLES if f"xwhep-{role}" in some}

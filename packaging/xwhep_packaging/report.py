@@ -133,6 +133,12 @@ def table(report: dict[str, Any], made: dict[str, float]) -> str:
     return "\n".join([*lines, *_drift(report["drifted"])])
 
 
+def not_bound(pipeline: Pipeline) -> str:
+    """Said where `doit configure build` was typed: doit lists the steps of a run before it begins."""
+    names = ", ".join(pipeline.binding.made_meanwhile())
+    return f"\n\nNOT BOUND to {names}: it was configured in this very run.\n  next:  doit build" if names else ""
+
+
 def _drift(reasons: list[str]) -> list[str]:
     """Said after the verdict, where nobody misses it."""
     if not reasons:

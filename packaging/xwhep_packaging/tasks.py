@@ -138,7 +138,7 @@ def build() -> Task:
     def show() -> None:
         made = report.build_report(pipeline())
         report.save(pipeline(), made)
-        sys.stdout.write(report.table(made, pipeline().seconds) + "\n")
+        sys.stdout.write(report.table(made, pipeline().seconds) + report.not_bound(pipeline()) + "\n")
 
     ends = [name for name in pipeline().steps if name.startswith(("lint:", "bound:"))]
     return {

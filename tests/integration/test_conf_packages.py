@@ -12,6 +12,12 @@ import pytest
 from grids import Grid
 from roots import bare_root, in_root
 
+COUNT_IMAGES = """
+import json, os
+
+def test_three_images_are_there():
+    assert len(json.loads(os.environ["XWHEP_TEST_IMAGES"])) == 3
+"""
 USERS = {"server": "xwhep-server", "worker": "xwhep-worker", "client": "root"}
 
 
@@ -80,3 +86,19 @@ def test_bound_images_come_out_the_same_again(configured: Grid) -> None:
 
 def test_second_run_makes_nothing(configured: Grid) -> None:
     assert configured.clone.doit("bound") == ""
+
+
+def test_a_whole_build_ends_with_the_private_parts_too(configured: Grid) -> None:
+    """As they are already; with a network test that only counts images, since other builds run the real one."""
+    before = {role: facts["digest"] for role, facts in configured.facts("bound").items()}
+    configured.clone.replace_network_test(COUNT_IMAGES)
+    out = configured.clone.doit("build")
+    private = out.partition("\nprivate images of the deployment lab\n")[2].partition("\n\n")[0]
+    report = configured.clone.latest()
+    assert {row["name"]: row["digest"] for row in report["bound"]} == before
+    for role in USERS:
+        assert configured.image(role) in private
+        assert configured.conf_package(role).name in out
+        assert configured.image(role) not in out.replace(private, "")
+    assert all(row["private"] and row["deployment"] == "lab" for row in report["bound"])
+    assert report["verdict"] == "passed"

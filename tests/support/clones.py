@@ -63,6 +63,15 @@ class Clone:
                 path.unlink()
         self.git("commit", "--quiet", "--all", "--message", "the main job only")
 
+    def replace_network_test(self, text: str) -> None:
+        """Commit a network test that is `text` and nothing else."""
+        folder = self.folder / "tests" / "network"
+        for path in folder.iterdir():
+            path.unlink()
+        (folder / "test_all.py").write_text(text)
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", "another network test")
+
     def latest(self) -> dict[str, Any]:
         report: dict[str, Any] = json.loads((self.store / "latest.json").read_text())
         return report

@@ -109,6 +109,15 @@ def test_private_images_stand_apart(load: Callable[..., Settings], store: Store)
     assert "gridserverimg_2026-11-28-00-29-00 " in table.partition("private images")[2]
 
 
+def test_deployment_that_came_too_late_for_this_run_is_said(load: Callable[..., Settings], store: Store) -> None:
+    loaded = load(('["grid-server"]', '["xwhep-server"]'))
+    pipeline = Published(loaded, store)
+    assert report.not_bound(pipeline) == ""
+    put(loaded.deployments_folder)
+    assert "NOT BOUND to lab" in report.not_bound(pipeline)
+    assert report.not_bound(Published(loaded, store)) == ""
+
+
 def test_drift_is_said_loudly_and_on_every_artefact(settings: Settings, store: Store) -> None:
     reason = "the archive no longer has tini 1"
     made = report.build_report(publish(Published(settings, store), {"packages": {"drifted": reason}}))
