@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 POLL_S = 20.0
 POLL_MARGIN_S = 15.0  # more than the server may be late with its 204
 LEAVE_S = 1.0
+GOODBYE_S = 1.5  # a server that is away, and whose name nobody knows meanwhile, must not hold up the stop
 OWNER_LOOK_S = 2.0  # how often the owner's hours, load and keyboard are looked at while they forbid work
 COOL_DOWN_S = 2.0  # after a job had to be handed back: it may come straight back
 
@@ -256,7 +257,7 @@ class Worker:
 
     def _leave(self, last: list[threading.Thread]) -> None:
         """Kill what runs, tell the server, give finished results a last second."""
-        deadline = time.monotonic() + LEAVE_S
+        now = time.monotonic()
         unfinished = self._shop.board.unfinished()
         for attempt in unfinished:
             attempt.handed_back = True
@@ -266,19 +267,21 @@ class Worker:
         for _ in range(self._slot_count):
             self._leases.put(None)
         self._delivery.finish()
+        ends = dict.fromkeys(last, now + LEAVE_S)
         if not self._fatal:
-            self._say_goodbye([running(attempt) for attempt in unfinished])
-        for thread in last:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            message = Leave(running=[running(attempt) for attempt in unfinished])
+            ends[self._start("goodbye", lambda: self._say_goodbye(message))] = now + GOODBYE_S
+        for thread, end in ends.items():
+            thread.join(max(0.0, end - time.monotonic()))
         self._given_up.set()
         self._deliveries.abort()
         left = len(self._shop.spool.parcels())
         log.info("stopped: %d jobs handed back, %d results still to deliver", len(unfinished), left)
 
-    def _say_goodbye(self, unfinished: list[Running]) -> None:
+    def _say_goodbye(self, message: Leave) -> None:
         self._beats.abort()  # a heartbeat after the goodbye would be a return
         with contextlib.suppress(XwhepError):  # away: the leases run out by themselves
-            self._polls.post("/v1/worker/leave", Leave(running=unfinished), Ack, timeout_s=LEAVE_S)
+            self._polls.post("/v1/worker/leave", message, Ack, timeout_s=LEAVE_S)
 
 
 def running(attempt: Attempt) -> Running:

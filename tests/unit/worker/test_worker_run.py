@@ -145,6 +145,33 @@ def test_a_graceful_stop_without_a_server_is_as_quick(grid, command: Command, wo
     assert sleepers() == []
 
 
+# In the worker's process from its start on: a name server that is silent while the file SILENT is there.
+SILENT_NAME_SERVER = """
+import os, socket, time
+real = socket.getaddrinfo
+def ask(*words, **options):
+    while os.path.exists(os.environ["SILENT"]):
+        time.sleep(0.05)
+    return real(*words, **options)
+socket.getaddrinfo = ask
+"""
+
+
+def test_a_graceful_stop_waits_for_no_name_server(grid, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SILENT_NAME_SERVER)
+    silent = tmp_path / "silent"
+    path = f"{tmp_path}:{command.environment['PYTHONPATH']}"
+    worker = command.start(XWHEP_JOIN=str(grid.join_line), PYTHONPATH=path, SILENT=str(silent))
+    grid.until(lambda: grid.requests)
+    silent.touch()
+    grid.stop()
+    until(lambda: "asking for work: no answer" in command.logged(), 20)
+    before = time.monotonic()
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(20) == 0
+    assert time.monotonic() - before < 2
+
+
 @pytest.mark.parametrize("isolation", ["bubblewrap", "process"], indirect=True)
 def test_a_killed_worker_leaves_no_job_running(grid, command: Command, isolation: str) -> None:
     worker = command.start("--isolation", isolation, XWHEP_JOIN=str(grid.join_line))
