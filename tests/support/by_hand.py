@@ -41,6 +41,13 @@ class ByHand:
         assert not check or done.returncode == 0, (words, done.stdout, self.logs())
         return done.stdout
 
+    def typed(self, line: str) -> None:
+        """A line for a shell."""
+        done = subprocess.run(
+            ["sh", "-c", line], env=self.environment, stderr=subprocess.PIPE, check=False, timeout=LIMIT_S
+        )
+        assert done.returncode == 0, (line, done.stderr)
+
     def start(self, name: str, image: str, *options: str, words: tuple[str, ...] = ()) -> None:
         argv = ["run", "--detach", f"--name={self.run}-{name}", "--no-healthcheck", *HARDENED, *options, image, *words]
         self.podman(*argv)
