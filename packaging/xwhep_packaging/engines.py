@@ -28,6 +28,7 @@ from xwhep_packaging.temporary import temporary_folder
 
 DOCKER_SOCKET = "/var/run/docker.sock"
 PING_TIMEOUT_S = 5.0
+IMAGES_TRIED = 3
 SERVICE_START_S = 15.0
 LOCAL = "localhost/"  # what podman and buildah put before a name without a registry
 # Above this runc fails with EPERM on machines that withhold CAP_SYS_RESOURCE, whatever the hard limit says (measured).
@@ -246,13 +247,17 @@ def configurations() -> dict[str, str]:
 
 
 def _container_starts(configuration: Path, log: Path) -> bool:
-    """Whether a container of the newest image starts under this configuration."""
-    images = stored_images()
+    """Whether a container starts under this configuration: of the newest image, or of one shortly before it, since
+    another run may be about to remove the newest, and an image without /bin/true says nothing."""
+    images = stored_images()[-IMAGES_TRIED:]
     if not images:
         raise EngineError("podman has no image to try", next_step="doit images")
-    argv = ["podman", "run", "--rm", "--network=none", "--image-volume=ignore", "--entrypoint=/bin/true", images[-1]]
-    tried = Command(argv=argv, env={"CONTAINERS_CONF": str(configuration)}, log=log, timeout_s=60)
-    return command.run(tried, check=False).returncode == 0
+    argv = ["podman", "run", "--rm", "--network=none", "--image-volume=ignore", "--entrypoint=/bin/true"]
+    tried = [
+        Command(argv=[*argv, image], env={"CONTAINERS_CONF": str(configuration)}, log=log, timeout_s=60)
+        for image in reversed(images)
+    ]
+    return any(command.run(one, check=False).returncode == 0 for one in tried)
 
 
 def stored_images() -> list[str]:

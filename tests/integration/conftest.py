@@ -19,6 +19,7 @@ from by_hand import ByHand, by_hand
 from clones import REPOSITORY, Clone
 from daemon import private_dockerd
 from grids import Grid, configured_grid
+from xwhep_packaging.engines import PodmanEngine
 
 SPREAD = {"test_builders.py"}  # its tests share nothing that takes time to make
 CLONES = re.compile(r"\b(built|configured): \w+")  # the fixtures that make them, as tests take them
@@ -88,10 +89,18 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
         remove_images(clone.store)
 
 
+@pytest.fixture(scope="session")
+def podman_settings(configured: Grid) -> Path | None:
+    """The file of settings that podman needs on this machine, as builds find them out by trying."""
+    memory = configured.clone.store / "engine"
+    memory.mkdir(exist_ok=True)
+    return PodmanEngine(memory=memory).configuration(memory / "log")
+
+
 @pytest.fixture
-def hand(configured: Grid) -> Iterator[ByHand]:
-    """podman, as a person types it, with the images of the configured clone."""
-    with by_hand(configured.clone.store) as hand:
+def hand(podman_settings: Path | None) -> Iterator[ByHand]:
+    """podman, as a person types it."""
+    with by_hand(podman_settings) as hand:
         yield hand
 
 

@@ -28,7 +28,6 @@ import pytest
 
 from deployments import PASSWORD
 from grids import Grid
-from xwhep_packaging.engines import PodmanEngine
 
 READY_S = 60.0
 JOB_S = 60.0
@@ -108,9 +107,7 @@ def shell(request: pytest.FixtureRequest, configured: Grid, tmp_path: Path) -> I
     environment = {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}"}
     if request.param == "podman":
         (binaries / "docker").symlink_to(shutil.which("podman") or "podman")
-        memory = configured.clone.store / "engine"
-        memory.mkdir(exist_ok=True)
-        environment["CONTAINERS_CONF"] = str(PodmanEngine(memory=memory).configuration(tmp_path / "log"))
+        environment["CONTAINERS_CONF"] = str(request.getfixturevalue("podman_settings"))
     else:
         environment["DOCKER_HOST"] = request.getfixturevalue("docker_daemon")
         configured.clone.doit("bound", DOCKER_HOST=environment["DOCKER_HOST"])
@@ -121,9 +118,9 @@ def shell(request: pytest.FixtureRequest, configured: Grid, tmp_path: Path) -> I
         yield made
     finally:
         for image in set(made.images.values()):
-            found = made.containers(image)
-            if found:
-                made.typed(f"docker rm --force --volumes {' '.join(found)}")
+            if found := " ".join(made.containers(image)):
+                # podman's rm alone lets them end by themselves for 10 s; those that have ended cannot be killed.
+                made.typed(f"docker kill {found} >/dev/null 2>&1; docker rm --force --volumes {found}")
         made.typed(f"docker volume rm --force {made.volume}")
 
 

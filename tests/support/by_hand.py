@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xwhep_packaging.engines import PodmanEngine
-
 LIMIT_S = 60.0
 CHOSEN = 99  # far from those that are given out one after the other
 HARDENED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--tmpfs=/tmp")
@@ -107,12 +105,9 @@ class ByHand:
 
 
 @contextmanager
-def by_hand(store: Path) -> Iterator[ByHand]:
-    """With the settings that podman needs on this machine, as a build found them out."""
-    memory = store / "engine"
-    memory.mkdir(exist_ok=True)
-    found = PodmanEngine(memory=memory).configuration(memory / "log")
-    extra = {"CONTAINERS_CONF": str(found)} if found else {}
+def by_hand(settings: Path | None) -> Iterator[ByHand]:
+    """`settings`: the containers.conf that podman needs on this machine."""
+    extra = {"CONTAINERS_CONF": str(settings)} if settings else {}
     hand = ByHand(environment={**os.environ, **extra})
     try:
         yield hand

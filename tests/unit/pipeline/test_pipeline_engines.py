@@ -204,6 +204,21 @@ def test_settings_of_the_host_are_found_by_trying(tried: Callable[[str], list[st
     assert calls[3:] == ["cgroupfs"], "what worked last time is tried first"
 
 
+def test_newest_image_may_be_one_that_another_run_removes(
+    storage: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    storage.write_text(json.dumps([{"id": image} for image in ("good", "gone")]))
+    calls: list[str] = []
+
+    def run(wanted: Command, *, check: bool = True) -> Result:
+        calls.append(wanted.argv[-1])
+        return Result(returncode=125 if wanted.argv[-1] == "gone" else 0, stdout="podman version 4.3.1\n")
+
+    monkeypatch.setattr(command, "run", run)
+    assert PodmanEngine(memory=tmp_path).configuration(tmp_path / "log") == tmp_path / "plain.conf"
+    assert calls == ["--version", "gone", "good"]
+
+
 def test_remembered_settings_of_another_machine_count_for_nothing(
     tried: Callable[[str], list[str]], tmp_path: Path
 ) -> None:
