@@ -15,13 +15,11 @@ from pathlib import Path
 import pytest
 
 from by_hand import ByHand
-from deployments import PASSWORD
 from grids import SERVER, Grid
 
 USERS = {"server": 990, "worker": 991, "client": 992}
 HOMES = {"server": "/var/lib/xwhep-server", "worker": "/var/lib/xwhep-worker", "client": "/home/xwuser"}
 PROGRAM = '#!/bin/sh\necho "hello $1"\n'
-GRID = "xwhep-server user list && sha256sum ca.pem join.token admin.login"  # what makes it that grid
 IDLE = ("sleep", "infinity")
 Way = Callable[[ByHand, Grid, Path], None]
 
@@ -89,38 +87,3 @@ def test_role_images_run_unbound(hand: ByHand, configured: Grid, tmp_path: Path,
     way(hand, configured, tmp_path)
     script = "cat >hello.sh && xw app register hello hello.sh && xw job submit hello --wait -- world"
     assert "hello world" in hand.inside("client", "sh", "-euc", script, text=PROGRAM)
-
-
-@pytest.mark.parametrize(
-    ("role", "words"), [("worker", ("run",)), ("client", ("xw", "job", "list"))], ids=["worker", "client"]
-)
-def test_who_was_told_nothing_says_how_to_join(hand: ByHand, configured: Grid, role: str, words: tuple[str]) -> None:
-    said = hand.podman("run", "--rm", image(configured, role), *words, check=False)
-    assert {"worker": "xwhep-server join-line worker", "client": "xw login"}[role] in said
-    assert "Traceback" not in said
-
-
-def test_mounted_secrets_that_others_can_read_are_refused(hand: ByHand, configured: Grid, tmp_path: Path) -> None:
-    subprocess.run(["dpkg-deb", "--extract", str(configured.conf_package("server")), str(tmp_path)], check=True)
-    place = tmp_path / "etc" / "xwhep" / "server-deployment"
-    subprocess.run(["chmod", "--recursive", "a+rX", str(place)], check=True)
-    mount = f"--volume={place}:/etc/xwhep/server-deployment:ro"
-    said = hand.podman("run", "--rm", mount, image(configured, "server"), check=False)
-    assert "everybody on this machine can read the secret" in said
-    assert PASSWORD not in said
-
-
-def test_backup_and_restore_into_another_volume(hand: ByHand, configured: Grid, tmp_path: Path) -> None:
-    """The two commands of docs/howto/backup-and-restore.md, through a shell's pipes."""
-    server, copy = image(configured, "server"), tmp_path / "grid.backup"
-    hand.start("server", server, hand.volume("server", HOMES["server"]))
-    wait_for(hand, "server")
-    hand.inside("server", "xwhep-server", "user", "add", "ann", text="a password of ann's\n")
-    before = hand.inside("server", "sh", "-euc", GRID)
-    hand.typed(f"podman exec {hand.run}-server xwhep-server backup - > {copy}")
-    volume = hand.volume("restored", HOMES["server"])
-    hand.typed(f"podman run --rm -i {volume} {server} restore - < {copy}")
-    hand.start("again", server, volume)
-    hand.says("again", " ready ")
-    assert hand.inside("again", "sh", "-euc", GRID) == before
-    assert "ann\tuser" in before

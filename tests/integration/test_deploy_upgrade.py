@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from by_hand import ByHand
+from by_hand import ByHand, by_hand
 from clones import REPOSITORY
 from grids import Grid
 from reversioned import reversioned
@@ -27,9 +29,10 @@ xw app register hello hello.sh
 echo kept | xw data put - --name kept.txt
 """
 READ = """
-for job in "$@"; do xw job results "$job" -o "$job" >/dev/null; cat "$job/stdout"; done
+for job in "$@"; do xw job results --force "$job" -o "$job" >/dev/null; cat "$job/stdout"; done
 xw data get kept.txt -o -
 """
+KEPT = "hello 1\nhello 2\nhello 3\nkept\n"
 # Runs until jobs_process.py lets it go, which finds it by what its child is called.
 PROGRAM = """#!/bin/bash
 if [ "$1" = 1 ]; then
@@ -57,7 +60,7 @@ def earlier(configured: Grid, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def start_server(hand: ByHand, image: str, *options: str) -> str:
     """Its version."""
-    hand.start("server", image, hand.volume("server", HOME), *options)
+    hand.start("server", image, *options)
     hand.says("server", " ready ")
     return hand.inside("server", "xwhep-server", "version").split()[1]
 
@@ -85,19 +88,54 @@ def tell_first(hand: ByHand, wish: str) -> None:
     hand.inside("worker", "python3", "-c", SIGNAL, "upgraded", wish)
 
 
-def test_upgrade_keeps_jobs_data_and_logins(hand: ByHand, configured: Grid, earlier: str) -> None:
-    network, address = hand.network()
-    assert start_server(hand, earlier, network, address) == EARLIER
-    made = prepare(hand, configured, network)
-    assert sorted(job["state"] for job in jobs(hand).values()) == ["pending", "pending", "running"]
-    hand.stop("server")
+@dataclass(frozen=True, kw_only=True)
+class Upgraded:
+    """`made`: the jobs; `before`: their states when the earlier server stopped; `again`: options of the server."""
 
-    version = start_server(hand, configured.image("server"), network, address)
-    assert version == configured.facts("images")["server"]["version"]
-    tell_first(hand, "release")
-    hand.inside("client", "xw", "job", "wait", *made)  # ann's session is that of before
+    hand: ByHand
+    made: list[str]
+    before: list[object]
+    again: tuple[str, str]
+
+
+@pytest.fixture(scope="module")
+def upgraded(configured: Grid, earlier: str, podman_settings: Path | None) -> Iterator[Upgraded]:
+    """The earlier server has stopped under jobs; the later one runs, and the job that was held may end."""
+    with by_hand(podman_settings) as hand:
+        network, address = hand.network()
+        assert start_server(hand, earlier, hand.volume("server", HOME), network, address) == EARLIER
+        made = prepare(hand, configured, network)
+        before = sorted(str(job["state"]) for job in jobs(hand).values())
+        hand.stop("server")
+        version = start_server(hand, configured.image("server"), hand.volume("server", HOME), network, address)
+        assert version == configured.facts("images")["server"]["version"]
+        tell_first(hand, "release")
+        yield Upgraded(hand=hand, made=made, before=before, again=(network, address))
+
+
+def results(hand: ByHand, made: list[str]) -> str:
+    """Of the jobs and of the data, by ann's session of before."""
+    return hand.inside("client", "sh", "-euc", READ, "sh", *made)
+
+
+def test_upgrade_keeps_jobs_data_and_logins(upgraded: Upgraded, configured: Grid) -> None:
+    hand, made = upgraded.hand, upgraded.made
+    assert upgraded.before == ["pending", "pending", "running"]
+    hand.inside("client", "xw", "job", "wait", *made)
     ended = jobs(hand)
     assert {job: ended[job]["attempt"] for job in made} == dict.fromkeys(made, 1), "nothing ran twice"
-    assert hand.inside("client", "sh", "-euc", READ, "sh", *made) == "hello 1\nhello 2\nhello 3\nkept\n"
-    for login, password in (("ann", PASSWORD), ("admin", configured.deployment.admin.password)):
+    assert results(hand, made) == KEPT
+    for login, password in (("admin", configured.deployment.admin.password), ("ann", PASSWORD)):
         assert f"as {login} " in hand.inside("client", "xw", "login", "--user", login, text=password + "\n")
+
+
+def test_backup_and_restore_into_another_volume(upgraded: Upgraded, configured: Grid, tmp_path: Path) -> None:
+    """The two commands of docs/howto/backup-and-restore.md, through a shell's pipes."""
+    hand, copy, image = upgraded.hand, tmp_path / "grid.backup", configured.image("server")
+    hand.inside("client", "xw", "job", "wait", *upgraded.made)
+    hand.typed(f"podman exec {hand.run}-server xwhep-server backup - > {copy}")
+    hand.stop("server")
+    volume = hand.volume("restored", HOME)
+    hand.typed(f"podman run --rm -i {volume} {image} restore - < {copy}")
+    start_server(hand, image, volume, *upgraded.again)
+    assert results(hand, upgraded.made) == KEPT

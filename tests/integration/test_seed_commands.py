@@ -46,10 +46,10 @@ class Shell:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def containers(self, image: str) -> list[str]:
-        """Ids of the containers of an image. Not by a filter: podman's "ancestor" knows no short names."""
+    def containers(self, *images: str) -> list[str]:
+        """Ids of the containers of images. Not by a filter: podman's "ancestor" knows no short names."""
         rows = [line.split() for line in self.typed("docker ps --all --format '{{.ID}} {{.Image}}'").splitlines()]
-        return [row[0] for row in rows if image in row[1]]
+        return [row[0] for row in rows if any(image in row[1] for image in images)]
 
     @contextmanager
     def left_running(self, line: str, until: str) -> Iterator[str]:
@@ -117,10 +117,9 @@ def shell(request: pytest.FixtureRequest, configured: Grid, tmp_path: Path) -> I
     try:
         yield made
     finally:
-        for image in set(made.images.values()):
-            if found := " ".join(made.containers(image)):
-                # podman's rm alone lets them end by themselves for 10 s; those that have ended cannot be killed.
-                made.typed(f"docker kill {found} >/dev/null 2>&1; docker rm --force --volumes {found}")
+        if found := " ".join(made.containers(*made.images.values())):
+            # podman's rm alone lets them end by themselves for 10 s; those that have ended cannot be killed.
+            made.typed(f"docker kill {found} >/dev/null 2>&1; docker rm --force --volumes {found}")
         made.typed(f"docker volume rm --force {made.volume}")
 
 
