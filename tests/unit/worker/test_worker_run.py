@@ -166,10 +166,8 @@ def test_a_graceful_stop_waits_for_no_name_server(grid, command: Command, tmp_pa
     silent.touch()
     grid.stop()
     until(lambda: "asking for work: no answer" in command.logged(), 20)
-    before = time.monotonic()
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(20) == 0
-    assert time.monotonic() - before < 2
+    assert worker.wait(10) == 0
 
 
 @pytest.mark.parametrize("isolation", ["bubblewrap", "process"], indirect=True)
