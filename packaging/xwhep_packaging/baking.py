@@ -1,15 +1,18 @@
-"""One call of buildah: a Containerfile and its context become an image whose digest no run decides."""
+"""A Containerfile and its context become an image whose digest no run decides, whoever runs its steps: buildah, or
+docker (docker_build.py)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xwhep_packaging import command
 from xwhep_packaging.command import Command
+from xwhep_packaging.docker_build import DockerBuild
 from xwhep_packaging.errors import BakeError
 from xwhep_packaging.store import Draft, remove_tree
 
@@ -22,16 +25,25 @@ BUILDAH_OPTIONS = (
     "--identity-label=false",
     "--pull=never",
 )
+# A RUN sees nothing of the machine but what it needs: buildah would show it the machine's hosts, resolver and proxies.
+ALONE = ("--http-proxy=false", "--no-hosts", "--dns=none", "--uts=host")
 # How a RUN is kept from the machine; oci wants a runtime, and crun fails under some control groups.
-ISOLATIONS = {"chroot": ("--isolation=chroot",), "oci": ("--isolation=oci", "--runtime=runc")}
-# What docker's format keeps of the container that an image was made in.
-RUN_RESIDUE = frozenset({"container", "container_config", "docker_version", "history"})
-CONFIG_RESIDUE = frozenset({"Hostname", "Image"})
+ISOLATIONS = {
+    "chroot": ("--isolation=chroot",),
+    "oci": ("--isolation=oci", "--runtime=runc", "--network=none"),
+}
+# No network, and a host name that says nothing, in namespaces that buildah is started in.
+NAMESPACES = ("unshare", "--net", "--uts", "--", "sh", "-c", 'hostname "$0" && exec "$@"')
+DOCKER = "docker"
+# All else that docker's format keeps is of the container that an image was made in, or of the tool that made it.
+CONFIG_PARTS = ("architecture", "author", "config", "created", "os", "rootfs", "variant")
+CONFIG_RESIDUE = frozenset({"Hostname", "Image", "ArgsEscaped"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bake:
-    """One call of buildah: context folder, Containerfile, time and build arguments; `tags` are given afterwards."""
+    """One bake: context folder, Containerfile, time and build arguments; `tags` are given afterwards. `docker` is the
+    address of the daemon that runs the steps where the isolation is "docker"."""
 
     context: Path
     file: Path
@@ -40,6 +52,8 @@ class Bake:
     arguments: dict[str, str]
     id_file: Path
     isolation: str = "chroot"
+    host: str = "build"
+    docker: str = ""
 
     def command(self) -> list[str]:
         arguments = [
@@ -47,9 +61,13 @@ class Bake:
         ]
         time = [f"--timestamp={self.epoch}", f"--iidfile={self.id_file}"]
         return [
+            *(() if os.geteuid() == 0 else ("buildah", "unshare", "--")),
+            *NAMESPACES,
+            self.host,
             "buildah",
             "build",
             *BUILDAH_OPTIONS,
+            *ALONE,
             *ISOLATIONS[self.isolation],
             *time,
             *arguments,
@@ -60,9 +78,14 @@ class Bake:
 
 def canonical_config(config: dict[str, Any]) -> bytes:
     """An image configuration with nothing of the run that made it: docker's format records the build container's id and
-    host name, at random. Keys are sorted, so that equal images have equal digests."""
-    kept = {name: value for name, value in config.items() if name not in RUN_RESIDUE}
-    kept["config"] = {name: value for name, value in config["config"].items() if name not in CONFIG_RESIDUE}
+    host name, at random. What is empty says nothing, and each tool leaves out other parts of it. Keys are sorted, so
+    that equal images have equal digests."""
+    kept = {name: config[name] for name in CONFIG_PARTS if name in config}
+    kept["config"] = {
+        name: value
+        for name, value in config["config"].items()
+        if value and name not in CONFIG_RESIDUE and (name, value) != ("WorkingDir", "/")
+    }
     return json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -72,14 +95,11 @@ def baked(bake: Bake, name: str, draft: Draft) -> dict[str, Any]:
     Raises:
         BakeError: the Containerfile fails.
     """
-    argv = bake.command()
-    what = f"cannot bake image {name!r}"
-    command.run(Command(argv=argv, error=BakeError, log=draft.log, what=what, next_step="read the log"))
-    made = bake.id_file.read_text().strip()
-    bake.id_file.unlink()
+    made, by_docker = _made(bake, f"cannot bake image {name!r}", draft.log)
     inspected = json.loads(_buildah("inspect", "--type=image", made))
-    manifest = json.loads(inspected["Manifest"])
-    config = canonical_config(json.loads(inspected["Config"]))
+    manifest, by_buildah = json.loads(inspected["Manifest"]), json.loads(inspected["Config"])
+    own = {part: by_buildah[part] for part in ("created", "rootfs")}
+    config = canonical_config({**by_docker, **own} if by_docker else by_buildah)
     digest = _stored(manifest, config, draft)
     for tag in bake.tags:
         _buildah("tag", digest, tag)
@@ -94,6 +114,25 @@ def baked(bake: Bake, name: str, draft: Draft) -> dict[str, Any]:
         "layer_sizes": sizes,
         "size": sum(sizes),
     }
+
+
+def _made(bake: Bake, what: str, log: Path) -> tuple[str, dict[str, Any]]:
+    """The image's id in buildah's storage, and the configuration that docker gave it, where docker made it."""
+    if bake.isolation == DOCKER:
+        return DockerBuild(
+            context=bake.context,
+            file=bake.file,
+            base=bake.arguments.get("BASE", ""),
+            epoch=bake.epoch,
+            arguments=bake.arguments,
+            address=bake.docker,
+            log=log,
+            what=what,
+        ).run()
+    command.run(Command(argv=bake.command(), error=BakeError, log=log, what=what, next_step="read the log"))
+    made = bake.id_file.read_text().strip()
+    bake.id_file.unlink()
+    return made, {}
 
 
 def _stored(manifest: dict[str, Any], config: bytes, draft: Draft) -> str:

@@ -33,7 +33,7 @@ class Surroundings(Section, frozen=True, kw_only=True):
     umask: Annotated[str, Meta(pattern=r"^0?[0-7]{3}\Z")] = "0022"
     parallel: Annotated[int, Meta(ge=1, le=1024)] = 2
     clock_days: int = 0
-    isolation: Literal["chroot", "oci"] = "chroot"
+    isolation: Literal["chroot", "oci", "docker"] = "chroot"
     image_prefix: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9-]*-)?\Z")] = ""
 
 

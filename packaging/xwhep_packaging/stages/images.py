@@ -11,10 +11,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from xwhep_packaging import baking, command, containerfile
+from xwhep_packaging import baking, command, containerfile, docker_build
 from xwhep_packaging.artefacts import Image, Output, dated, rfc3339, sha256_file
 from xwhep_packaging.baking import Bake, baked
 from xwhep_packaging.command import Command
+from xwhep_packaging.engines import DOCKER_SOCKET
 from xwhep_packaging.errors import BakeError
 from xwhep_packaging.settings import Settings
 from xwhep_packaging.store import Draft, Recipe, remove_tree
@@ -51,7 +52,10 @@ def recipe(settings: Settings, name: str, upstream: dict[str, str]) -> Recipe:
 
 
 def _code() -> str:
-    return "".join(sha256_file(Path(file)) for file in (__file__, str(baking.__file__), str(containerfile.__file__)))
+    return "".join(
+        sha256_file(Path(file))
+        for file in (__file__, str(baking.__file__), str(containerfile.__file__), str(docker_build.__file__))
+    )
 
 
 def make_base_image(settings: Settings, rootfs: Output, draft: Draft) -> None:
@@ -100,6 +104,8 @@ def make_image(settings: Settings, name: str, inputs: ImageInputs, draft: Draft)
         arguments=_arguments(inputs, version),
         id_file=draft.folder / "id",
         isolation=settings.surroundings.isolation,
+        host=settings.surroundings.host,
+        docker=settings.docker_host or f"unix://{DOCKER_SOCKET}",
     )
     draft.facts.update({**baked(bake, name, draft), "version": version, "epoch": inputs.epoch})
     remove_tree(context)

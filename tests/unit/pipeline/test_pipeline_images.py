@@ -88,7 +88,9 @@ def test_bake_command() -> None:
         id_file=Path("/id"),
     )
     argv = bake.command()
-    assert argv[:2] == ["buildah", "build"]
+    assert argv[argv.index("unshare") :][:3] == ["unshare", "--net", "--uts"]
+    assert argv[argv.index("build") :][:3] == ["build", "buildah", "build"], "the host's name, then the call"
+    assert {"--http-proxy=false", "--no-hosts", "--dns=none"} < {*argv}
     assert argv[-1] == "/c"
     assert "--timestamp=5" in argv
     assert "--omit-history" in argv
@@ -97,7 +99,7 @@ def test_bake_command() -> None:
     assert bake.command() == argv
     assert "--isolation=chroot" in argv
     other = replace(bake, isolation="oci").command()
-    assert {*other} - {*argv} == {"--isolation=oci", "--runtime=runc"}
+    assert {*other} - {*argv} == {"--isolation=oci", "--runtime=runc", "--network=none"}
 
 
 # The configuration
@@ -157,7 +159,7 @@ def test_containerfile_that_fails_is_explained(
     real, calls, contexts = command.run, [], []
 
     def run(wanted: Command, *, check: bool = True) -> Result:
-        if wanted.argv[0] != "buildah":
+        if "buildah" not in wanted.argv:
             return real(wanted, check=check)
         calls.append([str(word) for word in wanted.argv])
         contexts.append({path.name for path in Path(calls[0][-1]).iterdir()})
