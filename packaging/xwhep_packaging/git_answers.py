@@ -11,15 +11,15 @@ from xwhep_packaging import command
 from xwhep_packaging.command import Command
 from xwhep_packaging.errors import SourceError
 
-# The user's git configuration is kept (credentials, mirrors), but nothing in it may change the bytes of an export.
-EXPORT_OPTIONS = ("tar.umask=0022", "core.autocrlf=false", "core.attributesFile=/dev/null", "safe.directory=*")
+# The user's git configuration is kept (credentials, mirrors), but nothing in it may change an answer.
+ASK_OPTIONS = ("core.autocrlf=false", "core.attributesFile=/dev/null", "safe.directory=*")
 GIT_ENVIRONMENT: Mapping[str, str] = {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh"}
 KEPT = 256  # answers; a build asks some twenty of each commit
 
 
 def git_command(repository: Path, *words: str) -> list[str]:
     """One git call on `repository`, with every option that could change the output pinned."""
-    options = [part for option in EXPORT_OPTIONS for part in ("-c", option)]
+    options = [part for option in ASK_OPTIONS for part in ("-c", option)]
     return ["git", *options, "-C", str(repository), *words]
 
 

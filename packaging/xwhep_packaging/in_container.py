@@ -19,7 +19,7 @@ from xwhep_packaging import command, settings
 from xwhep_packaging.artefacts import Output
 from xwhep_packaging.command import Command, Result
 from xwhep_packaging.definitions import DebianSource, StdebSource, own_packages
-from xwhep_packaging.errors import BuildError, PipelineError, SourceError
+from xwhep_packaging.errors import BuildError, PipelineError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.stages import source as source_stage
 from xwhep_packaging.stages.debs import build
@@ -127,8 +127,7 @@ def _overlay(pipeline: Pipeline, name: str, scratch: Path) -> tuple[Path | None,
         return None, 0
     commit = source_stage.resolve_folder(pipeline.settings, definition.overlay)
     tarball = scratch / f"overlay-{name}.tar"
-    argv = source_stage.export_command(commit, [definition.overlay], tarball)
-    command.run(Command(argv=argv, error=SourceError))
+    source_stage.export(commit, [definition.overlay], tarball)
     return tarball, commit.epoch
 
 

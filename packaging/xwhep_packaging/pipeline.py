@@ -15,12 +15,11 @@ import time
 from functools import cached_property
 from pathlib import Path
 
-from xwhep_packaging import command, engines, toolset
+from xwhep_packaging import engines, toolset
 from xwhep_packaging.artefacts import Commit, Output
 from xwhep_packaging.binding import Binding
-from xwhep_packaging.command import Command
 from xwhep_packaging.definitions import DebianSource, StdebSource, own_packages
-from xwhep_packaging.errors import BakeError, PipelineError, SourceError
+from xwhep_packaging.errors import PipelineError
 from xwhep_packaging.git_answers import Answers
 from xwhep_packaging.settings import Settings
 from xwhep_packaging.stages import base, images, network_test, packages, sdist, source
@@ -215,8 +214,7 @@ class Pipeline:
         overlay, tarball = self._overlay(name), draft.folder / "overlay.tar"
         definition = self.settings.sources[name]
         if overlay and isinstance(definition, StdebSource):
-            argv = source.export_command(overlay, [definition.overlay], tarball)
-            command.run(Command(argv=argv, error=SourceError, log=draft.log))
+            source.export(overlay, [definition.overlay], tarball, draft.log)
         inputs = build.Inputs(
             source=self.output(f"source:{name}"),
             chroot=self.output(self._chroot_of(name)),
@@ -390,6 +388,5 @@ class Pipeline:
         if folder is None:
             return None
         tarball = draft.folder / "context.tar"
-        argv = source.export_command(folder, [self.settings.images[name].folder], tarball)
-        command.run(Command(argv=argv, error=BakeError, log=draft.log))
+        source.export(folder, [self.settings.images[name].folder], tarball, draft.log)
         return tarball

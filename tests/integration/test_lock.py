@@ -74,10 +74,10 @@ class Small:
         assert known is not None
         return known.debs[name]
 
-    def doit(self, *words: str, code: int = 0, **environment: str) -> str:
+    def doit(self, *words: str, code: int = 0, around: tuple[str, ...] = (), **environment: str) -> str:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("XWHEP_")}
         done = subprocess.run(
-            [sys.executable, "-m", "doit", *words, f"pipeline={self.folder}/pipeline.toml"],
+            [*around, sys.executable, "-m", "doit", *words, f"pipeline={self.folder}/pipeline.toml"],
             cwd=REPOSITORY,
             env={**kept, **environment},
             capture_output=True,
@@ -172,12 +172,31 @@ def test_the_difference_is_shown(small: Small) -> None:
     assert small.deb("tini").version == "1.0-1"
 
 
+def second_source(small: Small) -> tuple[Path, Path]:
+    """A folder of apt sources with an archive that has a newer tini, and an apt configuration that names it too."""
+    tini = small.deb("tini")
+    other = Mirror(folder=small.folder / "other")
+    shutil.copytree(small.mirror.folder, other.folder, symlinks=True, ignore=shutil.ignore_patterns("S.gpg*"))
+    other.replace(tini, "99.0-1")
+    other.publish("later")
+    sources = small.folder / "sources.list.d"
+    sources.mkdir()
+    (sources / "second.list").write_text(f"deb [trusted=yes] {other.main} trixie main\n")
+    configuration = small.folder / "apt.conf"
+    configuration.write_text(f'Dir::Etc::SourceParts "{sources}";\nAPT::Default-Release "trixie";\n')
+    return sources, configuration
+
+
 def test_without_any_network_the_same_bits_come_again(small: Small) -> None:
-    """Mirror gone, cache full, everything made again: the same digest."""
+    """Mirror gone, cache full, a second source with a newer package in the machine's apt, no network at all, everything
+    made again: the same digest."""
     before = small.manifest("base", "rootfs")["files"]["root.tar"]
+    sources, configuration = second_source(small)
     shutil.rmtree(small.mirror.folder / "debian")
     small.forget("packages", "base")
-    small.doit("base:rootfs", XWHEP_LOCKED="1", TZ="Asia/Tokyo", LC_ALL="tr_TR.UTF-8")
+    around = ("unshare", "--mount", "--net", "sh", "-c", f'mount --bind {sources} /etc/apt/sources.list.d && exec "$@"')
+    leaks = {"APT_CONFIG": str(configuration), "TZ": "Asia/Tokyo", "LC_ALL": "tr_TR.UTF-8"}
+    small.doit("base:rootfs", around=(*around, "sh"), XWHEP_LOCKED="1", **leaks)
     assert small.manifest("base", "rootfs")["files"]["root.tar"] == before
     assert small.manifest("packages", "rootfs")["facts"]["drifted"] == ""
 

@@ -22,19 +22,36 @@ from xwhep_packaging.errors import NetworkError, SourceError
 from xwhep_packaging.git_answers import GIT_ENVIRONMENT, Answers, git_command
 from xwhep_packaging.settings import Settings
 from xwhep_packaging.store import Draft, Recipe, Store
+from xwhep_packaging.temporary import temporary_folder
 
 STAGE = "source"
 TARBALL = "source.tar"
 FULL_SHA = re.compile(r"[0-9a-f]{40}")
 VERSION_TAG = re.compile(r"v?[0-9]+(\.[0-9]+)*")
 FETCH_TIMEOUT_S = 600
+EXPORT_OPTIONS = ("-c", "tar.umask=0022", "-c", "core.autocrlf=false", "-c", "core.attributesFile=/dev/null")
+ALONE = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_ATTR_NOSYSTEM": "1"}
 
 
-def export_command(commit: Commit, paths: list[str], tarball: Path) -> list[str]:
-    """Write `paths` (empty: all) as of the shipped commit to `tarball`; members carry that commit's time."""
-    return git_command(
-        commit.repository, "archive", "--format=tar", f"--output={tarball}", commit.shipped_sha, "--", *paths
-    )
+def export(commit: Commit, paths: list[str], tarball: Path, log: Path | None = None) -> None:
+    """Write `paths` (empty: all) as of the shipped commit to `tarball`; members carry that commit's time.
+
+    Raises:
+        SourceError: git fails.
+    """
+    _archive(commit.repository, log, f"--output={tarball}", commit.shipped_sha, "--", *paths)
+
+
+def _archive(repository: Path, log: Path | None, *words: str) -> None:
+    """git archive with the repository's objects alone: its settings, filters, .git/info/attributes and the names of its
+    branches can each change bytes, and so can the user's."""
+    asked = ("rev-parse", "--show-object-format", "--path-format=absolute", "--git-path", "objects")
+    form, objects = Answers().ask(repository, *asked).splitlines()
+    with temporary_folder("git") as bare:
+        start = ["git", "init", "--quiet", "--bare", "--template=", f"--object-format={form}", str(bare)]
+        command.run(Command(argv=start, env=ALONE, error=SourceError))
+        argv = ["git", *EXPORT_OPTIONS, f"--git-dir={bare}", "archive", "--format=tar", *words]
+        command.run(Command(argv=argv, env={**ALONE, "GIT_OBJECT_DIRECTORY": objects}, error=SourceError, log=log))
 
 
 def shipped_paths(source: Source) -> list[str]:
@@ -111,7 +128,7 @@ def recipe(name: str, source: Source, commit: Commit) -> Recipe:
 def make_source(store: Store, commit: Commit, source: Source, draft: Draft) -> None:
     """Export what ships into the draft as source.tar, submodules included."""
     tarball = draft.folder / TARBALL
-    command.run(Command(argv=export_command(commit, shipped_paths(source), tarball), error=SourceError, log=draft.log))
+    export(commit, shipped_paths(source), tarball, draft.log)
     for submodule in _submodules(commit.repository, commit.shipped_sha, shipped_paths(source)):
         _append_submodule(store, commit, submodule, draft)
     draft.facts.update(
@@ -250,9 +267,7 @@ def _append_submodule(store: Store, commit: Commit, submodule: Submodule, draft:
     """Append the submodule's files (and its own submodules', recursively) to source.tar under its path."""
     repository = _mirror(store, submodule.url, submodule.sha)
     part = draft.folder / "part.tar"
-    prefix = f"--prefix={submodule.path}/"
-    words = ("archive", "--format=tar", prefix, f"--output={part}", submodule.sha)
-    command.run(Command(argv=git_command(repository, *words), error=SourceError, log=draft.log))
+    _archive(repository, draft.log, f"--prefix={submodule.path}/", f"--output={part}", submodule.sha)
     tar = ["tar", "--concatenate", f"--file={draft.folder / TARBALL}", str(part)]
     command.run(Command(argv=tar, error=SourceError, log=draft.log))
     part.unlink()

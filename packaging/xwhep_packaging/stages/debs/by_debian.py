@@ -20,6 +20,8 @@ from xwhep_packaging.stages.debs import control, explain
 from xwhep_packaging.stages.debs.job import Built, Job
 
 NATIVE, QUILT, OLD = "3.0 (native)", "3.0 (quilt)", "1.0"
+LISTED = re.compile(r"^ [0-9a-f]{32} \d+ \S+ \S+ (\S+)$", re.M)  # the field Files of .changes
+ORIG = re.compile(r"\.orig(-[\w-]+)?\.tar\.\w+$")
 TAR_NAME = re.compile(r"\.tar\.(gz|xz|bz2|lzma)$")
 
 
@@ -66,9 +68,32 @@ def run_build(job: Job, tree: Tree, steps: list[str]) -> None:
     # Source tarballs keep modes, which were made under the umask of whoever unpacked and wrote.
     modes = f"chmod --recursive u=rwX,go=rX {name}"
     build = f"{modes} && cd {name} && exec dpkg-buildpackage -us -uc --build=full{lean} {hook}"
+    before = _files(job.work)
     result = job.chroot.shell("\n".join([*steps, build]), "/build", job.log)
     if result.returncode != 0:
         raise explain.failed_build(job.name, result.stdout, job.log)
+    _refuse_strays(job, _files(job.work) - before)
+
+
+def _files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if not path.is_dir() or path.is_symlink()}
+
+
+def _refuse_strays(job: Job, made: set[str]) -> None:
+    """All that lies beside the tree is published: only what .changes names, itself, and the orig tarball may.
+
+    Raises:
+        BuildError: the build put something else there.
+    """
+    listed = {name for file in job.work.glob("*.changes") for name in LISTED.findall(file.read_text(encoding="utf-8"))}
+    strays = {name for name in made - listed if not name.endswith(".changes") and not ORIG.search(name)}
+    if strays:
+        raise BuildError(
+            f"source {job.name!r} writes outside its folder: {', '.join(sorted(strays))}",
+            cause="the build left it beside the tree, and .changes does not name it",
+            next_step="write below debian/ in the tree; what nobody needs can go to /tmp",
+            log=job.log,
+        )
 
 
 def orig_script(tree: Tree, epoch: int) -> str:

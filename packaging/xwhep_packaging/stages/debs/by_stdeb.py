@@ -18,7 +18,7 @@ import msgspec
 from xwhep_packaging.definitions import StdebSource
 from xwhep_packaging.errors import BuildError
 from xwhep_packaging.stages.debs import by_debian, explain
-from xwhep_packaging.stages.debs.job import Built, Job, extract
+from xwhep_packaging.stages.debs.job import Built, Job, extract, refuse_links_out
 from xwhep_packaging.stages.debs.project import SHIM, Project, package_version, synopsis
 from xwhep_packaging.stages.debs.stdeb_tree import DebianFolder
 
@@ -49,7 +49,9 @@ def build(job: Job, source: StdebSource) -> Built:
         homepage=source.homepage,
     )
     if job.overlay:
-        extract(job.overlay, job.work / ".overlay", job.log, strip=len(Path(source.overlay).parts))
+        overlay = job.work / ".overlay"
+        extract(job.overlay, overlay, job.log, strip=len(Path(source.overlay).parts))
+        refuse_links_out(overlay, sorted(overlay.glob("**/*")), job.name)
     pages = debian.finish(job.work / ".overlay" if job.overlay else None)
     steps = [] if _take_sdist(job, ready) else [by_debian.orig_script(ready, job.commit.epoch)]
     by_debian.run_build(job, ready, steps)

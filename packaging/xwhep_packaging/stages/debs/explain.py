@@ -35,7 +35,10 @@ PATCH = re.compile(
 )
 # What says why, most telling first: compilers, linkers, Python, then the tools that only pass a failure on.
 CAUSES = (
-    re.compile(r"(?:^|\s)(?:fatal )?error:|: error\b|undefined reference to|No rule to make target|: not found$"),
+    re.compile(
+        r"(?:^|\s)(?:fatal )?error:|: error\b|undefined reference to|No rule to make target|: not found$"
+        r"|No module named "
+    ),
     re.compile(r"^(?:[A-Za-z_.]+(?:Error|Exception)\b|E:|ERROR\b|FAILED\b)"),
     re.compile(r"command not found|cannot |No such file or directory|Permission denied"),
 )

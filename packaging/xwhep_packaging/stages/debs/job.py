@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class Job:
         export = self.work / ".export"
         extract(self.archive, export, self.log)
         tree = export / subfolder
+        refuse_links_out(export, [tree, *sorted(tree.glob("*")), *sorted(tree.glob("debian/**/*"))], self.name)
         if not tree.is_dir():
             raise BuildError(
                 f"source {self.name!r} has no folder {subfolder!r}",
@@ -59,6 +61,22 @@ class Built:
     package: str
     version: str
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+def refuse_links_out(export: Path, paths: Iterable[Path], name: str) -> None:
+    """Where the pipeline itself reads and writes, nothing may lead out of the export: it would be a file of this
+    machine. What else a tree holds is only met in the chroot.
+
+    Raises:
+        BuildError: a path does.
+    """
+    for path in paths:
+        if not path.resolve().is_relative_to(export.resolve()):
+            raise BuildError(
+                f"source {name!r} has a symbolic link out of its tree: {path.relative_to(export)}",
+                cause=f"it leads to {path.resolve()}",
+                next_step="commit the file itself",
+            )
 
 
 def extract(archive: Path, folder: Path, log: Path, strip: int = 0) -> None:
