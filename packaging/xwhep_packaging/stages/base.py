@@ -8,10 +8,12 @@ debs.json ──> cache ──> closed repository (tmpfs) ── mmdebstrap ─�
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 import shlex
 import shutil
+import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +144,8 @@ def make_base(settings: Settings, kind: str, packages: Output, draft: Draft) -> 
         repository = made.repository(folder, draft.log)
         argv = mmdebstrap_command(settings, rootfs, repository, draft.folder / TARBALL)
         _run(argv, folder, made.debs.epoch, (kind, draft.log))
+    if kind == "rootfs":
+        drop_devices(draft.folder / TARBALL)
     _record(draft, [deb.row for deb in made.debs.debs], {"kind": kind, "epoch": made.debs.epoch})
 
 
@@ -158,6 +162,21 @@ def _run(argv: Sequence[str], folder: Path, epoch: int, told: tuple[str, Path]) 
             next_step="read the log",
             log=log,
         )
+
+
+def drop_devices(tarball: Path) -> None:
+    """Whoever runs an image gives it a /dev; an ordinary user cannot unpack device files, so his image would differ.
+    mmdebstrap puts them first. Cut out by hand: `tar --delete` leaves a damaged archive (GNU tar 1.34)."""
+    with tarfile.open(tarball) as archive:
+        first = itertools.takewhile(lambda member: member.name.startswith("./dev"), archive)
+        devices = [(member.offset, member.offset_data) for member in first if member.ischr() or member.isblk()]
+    rest = tarball.with_name(f"{tarball.name}.rest")
+    with tarball.open("rb") as source, rest.open("wb") as target:
+        for start, end in devices:
+            target.write(source.read(start - source.tell()))
+            source.seek(end)
+        shutil.copyfileobj(source, target)
+    rest.replace(tarball)
 
 
 def _record(draft: Draft, rows: Iterable[str], facts: dict[str, object]) -> None:

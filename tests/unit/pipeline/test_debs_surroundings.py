@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -21,6 +22,14 @@ def words(surroundings: Surroundings) -> list[str]:
 
 def variables(argv: list[str]) -> dict[str, str]:
     return {argv[n + 1]: argv[n + 2] for n, word in enumerate(argv) if word == "--setenv"}
+
+
+def test_an_ordinary_user_is_root_in_a_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert "--map-root-user" not in words(Surroundings())
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    argv = words(Surroundings())
+    assert argv[:4] == ["unshare", "--user", "--map-root-user", "--map-auto"]
 
 
 def test_usual_surroundings() -> None:

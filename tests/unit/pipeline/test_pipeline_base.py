@@ -83,6 +83,10 @@ def test_key_does_not_follow_the_mirror(load: Load) -> None:
 
 def archive(tarball: Path, status: str) -> None:
     with tarfile.open(tarball, "w") as made:
+        device = tarfile.TarInfo("./dev/null")
+        device.type = tarfile.CHRTYPE
+        for first in (tarfile.TarInfo("./dev"), device, tarfile.TarInfo("./dev/shm")):
+            made.addfile(first)
         member = tarfile.TarInfo("./var/lib/dpkg/status")
         member.size = len(status.encode())
         made.addfile(member, io.BytesIO(status.encode()))
@@ -162,6 +166,8 @@ def test_made_root_lists_its_packages(settings: Settings, packages: Output, draf
     assert (draft.folder / "packages.tsv").read_text() == "aa\t1.0\tall\nbb\t1.0\tall\n"
     assert draft.facts["packages"] == 2
     assert draft.facts["epoch"] == EPOCH
+    with tarfile.open(draft.folder / "root.tar") as made:
+        assert made.getnames() == ["./dev", "./dev/shm", "./var/lib/dpkg/status"], "no device files"
     assert calls[0].env["SOURCE_DATE_EPOCH"] == str(EPOCH)
     assert not Path(calls[0].env["TMPDIR"]).exists()
 

@@ -7,6 +7,7 @@ work folder ────> /build ───────────────�
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from xwhep_packaging.errors import MissingTool
 
 ENTER = Path(__file__).parents[2] / "in-chroot"
 NO_NETWORK = Path(__file__).with_name("no_network.py")
+# An ordinary user is root in a namespace of his own, with the numbers of /etc/subuid for all other users.
+AS_ROOT = ("--user", "--map-root-user", "--map-auto")
 BUILD_USER = "1000"
 CLOCK = "/run/clock.so"
 CLOCK_LIBRARIES = "*/faketime/libfaketime.so.1"
@@ -46,6 +49,7 @@ class Chroot:
         """`argv` as an unprivileged user, without network, with fixed host name and environment."""
         unshare = [
             "unshare",
+            *(() if os.geteuid() == 0 else AS_ROOT),
             "--mount",
             "--propagation",
             "private",
