@@ -41,7 +41,7 @@ def complaint(last: Bump, found: dict[str, Any], tools: dict[str, str]) -> str:
         return ""
     other = [f"{name} {tools[name]} instead of {last.tools[name]}" for name in tools if tools[name] != last.tools[name]]
     why = (
-        f"this machine has {', '.join(other)}: another tool wrote these bytes"
+        f"they were made with {', '.join(other)}: another tool wrote these bytes"
         if other
         else "the tools are the same, so code that decides bytes has changed"
     )
