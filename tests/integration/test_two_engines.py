@@ -6,8 +6,9 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from golden import bake_sample, remove_image
 from tiny_root import make_tiny_root
 from xwhep_packaging.docker_build import find_client
 from xwhep_packaging.errors import BakeError
+from xwhep_packaging.layers import Folders, folders_of
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="docker needs root")
 WHAT_CAN_DIFFER = """
@@ -26,7 +28,8 @@ COPY --chown=7:8 note.txt /srv/
 RUN --mount=type=bind,source=.,target=/run/debs \\
     cp /run/debs/note.txt /etc/note && ln /etc/note /etc/hard && ln -s note /etc/soft && rm -r /old && \\
     chmod 4755 /etc/note && chown 990:990 /srv && mkdir -m 0700 /var/new && \\
-    date -d @${SOURCE_DATE_EPOCH} > /etc/day && rm /gone && mkdir /gone
+    date -d @${SOURCE_DATE_EPOCH} > /etc/day && rm /gone && mkdir /gone && \\
+    touch /old-but-empty/x && rm /old-but-empty/x
 ENV A=b C="d e"
 USER 990:990
 VOLUME /var/new
@@ -40,12 +43,20 @@ LABEL version="${VERSION}" other=""
 BASE = "FROM scratch\nADD root /\n"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """An image in buildah's storage by its name, and the folders in it."""
+
+    name: str
+    folders: Folders
+
+
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Base]:
     """A small base image in buildah's storage, under a name."""
     folder = tmp_path_factory.mktemp("base")
     root = make_tiny_root(folder / "context" / "root")
-    for name in ("dev", "proc", "sys", "run", "srv", "var", "old"):
+    for name in ("dev", "proc", "sys", "run", "srv", "var", "old", "old-but-empty"):
         (root / name).mkdir(exist_ok=True)
     (root / "old" / "file").write_text("old\n")
     (root / "gone").write_text("gone\n")
@@ -54,7 +65,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Any:
     facts = bake_sample(folder / "draft", folder / "context")
     name = f"localhost/two-engines:{os.getpid()}"
     subprocess.run(["buildah", "tag", facts["digest"], name], check=True)
-    yield name
+    subprocess.run(["tar", "-C", str(root), "-cf", str(folder / "root.tar"), "."], check=True)
+    yield Base(name=name, folders=folders_of(folder / "root.tar"))
     remove_image(name)
 
 
@@ -67,22 +79,22 @@ def context(tmp_path: Path) -> Path:
     return folder
 
 
-def test_equal_layers_and_configuration(base: str, context: Path, docker_daemon: str, tmp_path: Path) -> None:
+def test_equal_layers_and_configuration(base: Base, context: Path, docker_daemon: str, tmp_path: Path) -> None:
     """Whiteouts, links, owners, modes, a file that becomes a folder, and the place of a mount."""
-    by_buildah = bake_sample(tmp_path / "one", context, arguments={"BASE": base})
-    by_docker = bake_sample(
-        tmp_path / "two", context, arguments={"BASE": base}, isolation="docker", docker=docker_daemon
-    )
+    on_base = {"arguments": {"BASE": base.name}, "lower": base.folders}
+    by_buildah = bake_sample(tmp_path / "one", context, **on_base)
+    by_docker = bake_sample(tmp_path / "two", context, **on_base, isolation="docker", docker=docker_daemon)
     try:
         assert by_docker["layers"] == by_buildah["layers"]
         configs = [json.loads((tmp_path / name / "config.json").read_text()) for name in ("one", "two")]
         assert configs[1] == configs[0]
         assert by_docker["digest"] == by_buildah["digest"]
         assert len(by_docker["layers"]) == 2
+        assert json.loads((tmp_path / "one" / "folders.json").read_text())["var/new"] == [0o700, 0, 0]
     finally:
         remove_image(by_docker["digest"])
         remove_image(by_buildah["digest"])
-    _nothing_left(docker_daemon, base)
+    _nothing_left(docker_daemon, base.name)
 
 
 def _nothing_left(address: str, base: str) -> None:
@@ -94,10 +106,10 @@ def _nothing_left(address: str, base: str) -> None:
     assert not [row for row in json.loads(containers) or [] if base in row["imagename"]]
 
 
-def test_a_step_that_fails_says_so(base: str, context: Path, docker_daemon: str, tmp_path: Path) -> None:
+def test_a_step_that_fails_says_so(base: Base, context: Path, docker_daemon: str, tmp_path: Path) -> None:
     (context / "Containerfile").write_text("ARG BASE\nFROM ${BASE}\nRUN echo so it ends; exit 7\n")
     with pytest.raises(BakeError, match="cannot bake image 'sample'") as caught:
-        bake_sample(tmp_path / "one", context, arguments={"BASE": base}, isolation="docker", docker=docker_daemon)
+        bake_sample(tmp_path / "one", context, arguments={"BASE": base.name}, isolation="docker", docker=docker_daemon)
     assert "so it ends" in (tmp_path / "one" / "log").read_text()
     assert "exit code: 7" in caught.value.cause
 

@@ -9,7 +9,7 @@ import json
 import shutil
 from pathlib import Path
 
-from xwhep_packaging import baking, containerfile
+from xwhep_packaging import baking, containerfile, layers
 from xwhep_packaging.artefacts import Output, dated, rfc3339, sha256_file
 from xwhep_packaging.baking import Bake, baked
 from xwhep_packaging.settings import Settings
@@ -20,7 +20,7 @@ STAGE = "bound"
 
 def recipe(settings: Settings, name: str, upstream: dict[str, str]) -> Recipe:
     """What decides a bound image: role image, conf package, name, and this code."""
-    code = "".join(sha256_file(Path(str(module.__file__))) for module in (baking, containerfile))
+    code = "".join(sha256_file(Path(str(module.__file__))) for module in (baking, containerfile, layers))
     inputs = {"dated name": settings.dated_name(name), "code": sha256_file(Path(__file__)) + code, **upstream}
     return Recipe(stage=STAGE, name=name, inputs=inputs)
 
@@ -53,6 +53,7 @@ def make_bound(settings: Settings, role_image: Output, conf: Output, draft: Draf
             "CREATED": rfc3339(epoch),
         },
         id_file=draft.folder / "id",
+        lower=layers.read_folders(role_image.path(layers.FOLDERS)),
     )
     own = {"version": facts["version"], "epoch": epoch, "private": True, "deployment": deployment}
     draft.facts.update({**baked(bake, name, draft), **own, "conf": conf.manifest.facts["version"]})

@@ -11,7 +11,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from xwhep_packaging import baking, command, containerfile, docker_build
+from xwhep_packaging import baking, command, containerfile, docker_build, layers
 from xwhep_packaging.artefacts import Image, Output, dated, rfc3339, sha256_file
 from xwhep_packaging.baking import Bake, baked
 from xwhep_packaging.command import Command
@@ -52,10 +52,8 @@ def recipe(settings: Settings, name: str, upstream: dict[str, str]) -> Recipe:
 
 
 def _code() -> str:
-    return "".join(
-        sha256_file(Path(file))
-        for file in (__file__, str(baking.__file__), str(containerfile.__file__), str(docker_build.__file__))
-    )
+    modules = (baking, containerfile, docker_build, layers)
+    return "".join(sha256_file(Path(str(file))) for file in (__file__, *(module.__file__ for module in modules)))
 
 
 def make_base_image(settings: Settings, rootfs: Output, draft: Draft) -> None:
@@ -71,6 +69,7 @@ def make_base_image(settings: Settings, rootfs: Output, draft: Draft) -> None:
         id_file=draft.folder / "id",
     )
     draft.facts.update(baked(bake, "base", draft))
+    layers.write_folders(draft.folder / layers.FOLDERS, layers.folders_of(rootfs.path("root.tar")))
 
 
 def make_image(settings: Settings, name: str, inputs: ImageInputs, draft: Draft) -> None:
@@ -105,6 +104,7 @@ def make_image(settings: Settings, name: str, inputs: ImageInputs, draft: Draft)
         id_file=draft.folder / "id",
         isolation=settings.surroundings.isolation,
         host=settings.surroundings.host,
+        lower=layers.read_folders(inputs.base.path(layers.FOLDERS)),
         docker=settings.docker_host or f"unix://{DOCKER_SOCKET}",
     )
     draft.facts.update({**baked(bake, name, draft), "version": version, "epoch": inputs.epoch})
