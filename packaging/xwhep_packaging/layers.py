@@ -1,8 +1,8 @@
-"""The top layer of an image without what its storage alone put there.
+"""The top layer of an image in a canonical form, whatever storage it was made in.
 
-image ── buildah push, the layers below left out ──> top layer ── folders that nothing changed cut out ──> layer.tar
+image ── buildah push, the layers below left out ──> top layer ── sorted, what nothing changed cut out ──> layer.tar
 
-A storage on overlayfs lists every folder in which a file came and went; others list none of these.
+A storage on overlayfs lists every folder in which a file came and went; others list none of these, in another order.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from xwhep_packaging.errors import BakeError
 from xwhep_packaging.temporary import temporary_folder
 
 FOLDERS = "folders.json"
+XATTR = "SCHILY.xattr."
 Folders = Mapping[str, Sequence[int]]  # path -> mode, uid, gid
 
 
@@ -63,7 +64,7 @@ def canonical_layer(image: str, diff_ids: Sequence[str], lower: Folders, target:
         command.run(Command(argv=argv, error=BakeError))
         whole = folder / "layer.tar"
         _unpack(_top_blob(folder), whole)
-        cut_untouched(whole, lower, target)
+        write_canonical(whole, lower, target)
     content = hashlib.sha256()
     with target.open("rb") as stream:
         while part := stream.read(1 << 20):
@@ -87,22 +88,35 @@ def _unpack(blob: Path, target: Path) -> None:
         shutil.copyfileobj(source, out)
 
 
-def cut_untouched(layer: Path, lower: Folders, target: Path) -> None:
-    """Copy a layer but for the folders that are as below and hold nothing of this layer."""
-    with tarfile.open(layer) as archive:
-        members = archive.getmembers()
-    ends = [*(member.offset for member in members[1:]), None]
-    cut = untouched(members, lower)
-    with layer.open("rb") as source, target.open("wb") as out:
-        for member, end in zip(members, ends, strict=True):
-            source.seek(member.offset)
-            if end is None and member.name not in cut:
-                shutil.copyfileobj(source, out)
-            elif end is None:
-                source.seek(member.offset_data)
-                shutil.copyfileobj(source, out)
-            elif member.name not in cut:
-                out.write(source.read(end - member.offset))
+def write_canonical(layer: Path, lower: Folders, target: Path) -> None:
+    """The same layer sorted by path, in one dialect, without folders that are as below and hold nothing of it."""
+    with tarfile.open(layer) as source, tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as out:
+        members = source.getmembers()
+        cut = untouched(members, lower)
+        for member, origin in in_order([member for member in members if member.name not in cut]):
+            out.addfile(member, source.extractfile(origin) if origin.isreg() else None)
+
+
+def in_order(members: Sequence[tarfile.TarInfo]) -> list[tuple[tarfile.TarInfo, tarfile.TarInfo]]:
+    """(what to write, whose content), sorted. The first of several names of a file has the content, the others link."""
+    names: dict[str, list[str]] = {}  # of a file in this layer -> all that it has
+    for member in members:
+        names.setdefault(member.linkname if member.islnk() else member.name, []).append(member.name)
+    by_name = {member.name: member for member in members}
+    first = {file: min(every) for file, every in names.items()}
+    written = []
+    for member in members:
+        file = member.linkname if member.islnk() else member.name
+        origin = by_name.get(file, member)
+        leads = member.name == first[file]
+        link = first[file] if not leads else origin.linkname
+        kind = origin.type if leads else tarfile.LNKTYPE
+        size = origin.size if leads else 0
+        extended = {name: value for name, value in origin.pax_headers.items() if name.startswith(XATTR)}
+        one = origin.replace(name=member.name, linkname=link, deep=False)
+        one.type, one.size, one.pax_headers = kind, size, extended
+        written.append((one, origin if leads else member))
+    return sorted(written, key=lambda pair: _path(pair[0]))
 
 
 def untouched(members: Sequence[tarfile.TarInfo], lower: Folders) -> set[str]:

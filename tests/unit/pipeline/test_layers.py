@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xwhep_packaging.layers import cut_untouched, folders_of, read_folders, untouched, write_folders
+from xwhep_packaging.layers import folders_of, read_folders, untouched, write_canonical, write_folders
 
 LOWER = {"etc": [0o755, 0, 0], "var": [0o755, 0, 0], "var/log": [0o755, 0, 0], "var/lib": [0o755, 0, 7]}
 
@@ -51,24 +51,65 @@ def test_folders_that_say_nothing(members: list[tarfile.TarInfo], cut: set[str])
     assert untouched(members, LOWER) == cut
 
 
-def test_what_is_left_is_byte_by_byte_as_it_would_be_without(tmp_path: Path) -> None:
-    """Whatever its place in the archive: first, in the middle, last."""
-    kept = [entry("srv/"), entry("srv/a"), entry("srv/b", 0o600)]
-    whole = layer(
-        tmp_path / "whole", entry("etc/"), kept[0], kept[1], entry("var/log/"), kept[2], entry("var/lib/", gid=7)
-    )
-    wanted = layer(tmp_path / "wanted", *kept)
-    cut_untouched(whole, LOWER, tmp_path / "cut")
-    end = (tmp_path / "cut").read_bytes()
-    assert end.rstrip(b"\0") == wanted.read_bytes().rstrip(b"\0")
-    with tarfile.open(tmp_path / "cut") as found:
-        assert found.getnames() == ["srv", "srv/a", "srv/b"]
+def written(tmp_path: Path, *members: tarfile.TarInfo) -> bytes:
+    write_canonical(layer(tmp_path / "whole", *members), LOWER, tmp_path / "canonical")
+    return (tmp_path / "canonical").read_bytes()
 
 
-def test_nothing_to_cut_changes_no_byte(tmp_path: Path) -> None:
-    whole = layer(tmp_path / "whole", entry("srv/"), entry("srv/a"))
-    cut_untouched(whole, LOWER, tmp_path / "cut")
-    assert (tmp_path / "cut").read_bytes() == whole.read_bytes()
+def link(name: str, target: str) -> tarfile.TarInfo:
+    return entry(name, 0o600, type=tarfile.LNKTYPE, linkname=target)
+
+
+def test_order_and_folders_of_the_storage_change_no_byte(tmp_path: Path) -> None:
+    """One storage walks the tree, the other sorts paths, and lists no folder that is as before."""
+    walked = [
+        entry("var/"),
+        entry("var/log/"),
+        entry("var/n/"),
+        entry("var/n/a"),
+        entry("var/n-1/"),
+        entry("var/n-1/b"),
+    ]
+    sorted_ = [entry("var/"), entry("var/n-1/"), entry("var/n-1/b"), entry("var/n/"), entry("var/n/a")]
+    assert written(tmp_path, *walked) == written(tmp_path, *sorted_)
+    with tarfile.open(tmp_path / "canonical") as found:
+        assert found.getnames() == ["var", "var/n", "var/n-1", "var/n-1/b", "var/n/a"]
+
+
+def test_which_name_of_a_file_came_first_changes_no_byte(tmp_path: Path) -> None:
+    one = written(tmp_path, entry("srv/"), entry("srv/a", 0o600), link("srv/b", "srv/a"), link("srv/c", "srv/a"))
+    other = written(tmp_path, entry("srv/"), entry("srv/c", 0o600), link("srv/a", "srv/c"), link("srv/b", "srv/c"))
+    assert one == other
+    with tarfile.open(tmp_path / "canonical") as found:
+        assert [(member.name, member.linkname) for member in found][1:] == [
+            ("srv/a", ""),
+            ("srv/b", "srv/a"),
+            ("srv/c", "srv/a"),
+        ]
+        content = found.extractfile("srv/a")
+        assert content
+        assert content.read() == b"content"
+
+
+def test_all_else_stays(tmp_path: Path) -> None:
+    """Owner, mode, attributes, symbolic links, devices, whiteouts, long names."""
+    members = [
+        entry("srv/"),
+        entry("srv/.wh.gone", 0),
+        entry("srv/" + "long" * 60, 0o4750, 7, uid=8, mtime=9),
+        entry("srv/cap", pax_headers={"SCHILY.xattr.security.capability": "c", "atime": "5"}),
+        entry("srv/link", 0o777, type=tarfile.SYMTYPE, linkname="/etc/passwd"),
+        entry("srv/null", 0o666, type=tarfile.CHRTYPE, devmajor=1, devminor=3),
+    ]
+    written(tmp_path, *members)
+    with tarfile.open(tmp_path / "canonical") as found:
+        by_name = {member.name: member for member in found}
+    assert len(by_name) == len(members)
+    for member in members:
+        after = by_name[member.name]
+        for name in ("mode", "uid", "gid", "mtime", "type", "size", "linkname", "devmajor", "devminor"):
+            assert getattr(after, name) == getattr(member, name), (member.name, name)
+    assert by_name["srv/cap"].pax_headers == {"SCHILY.xattr.security.capability": "c"}
 
 
 def test_folders_of_a_root(tmp_path: Path) -> None:
