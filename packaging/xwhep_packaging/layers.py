@@ -7,6 +7,7 @@ A storage on overlayfs lists every folder in which a file came and went; others 
 
 from __future__ import annotations
 
+import copy
 import gzip
 import hashlib
 import json
@@ -113,8 +114,8 @@ def in_order(members: Sequence[tarfile.TarInfo]) -> list[tuple[tarfile.TarInfo, 
         kind = origin.type if leads else tarfile.LNKTYPE
         size = origin.size if leads else 0
         extended = {name: value for name, value in origin.pax_headers.items() if name.startswith(XATTR)}
-        one = origin.replace(name=member.name, linkname=link, deep=False)
-        one.type, one.size, one.pax_headers = kind, size, extended
+        one = copy.copy(origin)
+        one.name, one.linkname, one.type, one.size, one.pax_headers = member.name, link, kind, size, extended
         written.append((one, origin if leads else member))
     return sorted(written, key=lambda pair: _path(pair[0]))
 
