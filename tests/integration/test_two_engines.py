@@ -121,7 +121,7 @@ def test_the_products_images_are_equal(built: Clone, docker_daemon: str) -> None
     before = built.git("rev-parse", "HEAD")
     try:
         built.change("packaging/pipeline.toml", '\n[surroundings]\nisolation = "docker"\n')
-        shutil.rmtree(built.store / "images")
+        shutil.rmtree(built.store / "images")  # no key holds the surroundings
         built.doit("images", DOCKER_HOST=docker_daemon, XWHEP_ENGINE="podman")
         manifests = [json.loads(path.read_text()) for path in (built.store / "images").glob("*/manifest.json")]
         found = {made["name"]: (made["facts"]["layers"], made["facts"]["digest"]) for made in manifests}

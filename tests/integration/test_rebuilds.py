@@ -1,0 +1,97 @@
+"""A commit built again from an empty store gives the same digests: without any network, and by an ordinary user."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clones import REPOSITORY, Clone
+
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.skipif(os.geteuid() != 0, reason="namespaces without a network, and other users, need root"),
+]
+LIMIT_S = 3600
+STAGES = ("source", "base", "debs", "images")
+USER = "xwhep-test"
+
+
+def digests(store: Path) -> dict[str, str]:
+    """What ships and the root file systems: STAGE:NAME FILE -> sha256, and each image's layers and digest."""
+    found = {}
+    for path in sorted(store.glob("*/*/manifest.json")):
+        made = json.loads(path.read_text())
+        if made["stage"] not in STAGES or made["name"].startswith("chroot-"):
+            continue
+        for file, record in made["files"].items():
+            found[f"{made['stage']}:{made['name']} {file}"] = record["sha256"]
+        if made["stage"] == "images":
+            found[f"{made['name']} image"] = f"{made['facts']['digest']} of {made['facts']['layers']}"
+    return found
+
+
+def same(again: dict[str, str], first: dict[str, str]) -> None:
+    """The first build's store may hold more: what it made of commits before."""
+    assert {name: sha256 for name, sha256 in again.items() if first.get(name) != sha256} == {}
+    assert len([name for name in again if name.endswith(" image")]) == 3
+    assert len([name for name in again if name.endswith(".deb")]) >= 5
+
+
+@pytest.fixture
+def latest(built: Clone) -> dict[str, str]:
+    """Of the commit as it stands, with what older commits left taken away."""
+    for stage in ("source", "debs", "images"):
+        shutil.rmtree(built.store / stage, ignore_errors=True)
+    built.doit("images")
+    return digests(built.store)
+
+
+def clone_of(built: Clone, folder: Path) -> Clone:
+    subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(built.folder), str(folder)], check=True)
+    return Clone(folder=folder)
+
+
+def test_without_any_network(built: Clone, latest: dict[str, str], tmp_path: Path) -> None:
+    """From the locked packages in the cache, down to the root file systems; nothing has drifted."""
+    again = clone_of(built, tmp_path / "clone")
+    (again.folder / ".venv").symlink_to(REPOSITORY / ".venv")
+    argv = ["unshare", "--net", str(again.folder / "scripts" / "doit"), "images"]
+    environment = again.environment(XWHEP_LOCKED="1", XWHEP_ENGINE="podman")
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    same(digests(again.store), latest)  # the images are the first build's, and stay under its names
+
+
+@pytest.fixture
+def user() -> Iterator[pwd.struct_passwd]:
+    """An ordinary user with numbers of his own in /etc/subuid, as adduser gives them; gone afterwards."""
+    subprocess.run(["useradd", "--create-home", USER], check=True)
+    found = pwd.getpwnam(USER)
+    try:
+        assert f"{USER}:" in Path("/etc/subuid").read_text(), "useradd gives them where /etc/login.defs says so"
+        yield found
+    finally:
+        subprocess.run(["userdel", "--remove", USER], check=True, capture_output=True)
+
+
+def test_by_an_ordinary_user(built: Clone, latest: dict[str, str], user: pwd.struct_passwd) -> None:
+    """Root file systems, packages and images: user namespaces stand in for root."""
+    again = clone_of(built, Path(user.pw_dir) / "clone")
+    subprocess.run(["chown", "--recursive", f"{USER}:", user.pw_dir], check=True)
+    who = ("setpriv", f"--reuid={USER}", f"--regid={user.pw_gid}", "--init-groups", "--")
+    argv = [*who, str(again.folder / "scripts" / "doit"), "images"]
+    # The system's Python, which the user can read.
+    own = {"HOME": user.pw_dir, "USER": USER, "PATH": "/usr/bin:/bin", "XWHEP_ENGINE": "podman", "XWHEP_LOCKED": "1"}
+    kept = {name: os.environ[name] for name in ("PIP_INDEX_URL", "PIP_CONFIG_FILE") if name in os.environ}
+    done = subprocess.run(
+        argv, cwd=again.folder, env={**kept, **own}, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    same(digests(again.store), latest)
