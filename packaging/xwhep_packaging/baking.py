@@ -14,7 +14,7 @@ from xwhep_packaging import command, layers
 from xwhep_packaging.command import Command
 from xwhep_packaging.docker_build import DockerBuild
 from xwhep_packaging.errors import BakeError
-from xwhep_packaging.layers import Folders
+from xwhep_packaging.layers import Below
 from xwhep_packaging.store import Draft, remove_tree
 
 # No history: it names tags and build arguments, so two ways to one image would differ.
@@ -46,7 +46,7 @@ CONFIG_RESIDUE = frozenset({"Hostname", "Image", "ArgsEscaped"})
 @dataclass(frozen=True, kw_only=True)
 class Bake:
     """One bake: context folder, Containerfile, time and build arguments; `tags` are given afterwards. `docker` is the
-    address of the daemon that runs the steps where the isolation is "docker", `lower` the folders of the base."""
+    address of the daemon that runs the steps where the isolation is "docker", `below` the image that it stands on."""
 
     context: Path
     file: Path
@@ -57,7 +57,7 @@ class Bake:
     isolation: str = "chroot"
     host: str = "build"
     docker: str = ""
-    lower: Folders = field(default_factory=dict)
+    below: Below = field(default_factory=Below)
 
     def command(self) -> list[str]:
         arguments = [
@@ -102,7 +102,7 @@ def baked(bake: Bake, name: str, draft: Draft) -> dict[str, Any]:
     made, by_docker = _made(bake, f"cannot bake image {name!r}", draft.log)
     inspected = json.loads(_buildah("inspect", "--type=image", made))
     manifest, by_buildah = json.loads(inspected["Manifest"]), json.loads(inspected["Config"])
-    if bake.lower:
+    if bake.below.layers:
         _canonical_top(bake, made, (manifest, by_buildah), draft)
     own = {part: by_buildah[part] for part in ("created", "rootfs")}
     config = canonical_config({**by_docker, **own} if by_docker else by_buildah)
@@ -145,10 +145,11 @@ def _canonical_top(bake: Bake, made: str, records: tuple[dict[str, Any], dict[st
     """Have the top layer without what this storage put there, in `records`: manifest and configuration."""
     manifest, config = records
     diff_ids = config["rootfs"]["diff_ids"]
-    layer = layers.canonical_layer(made, diff_ids, bake.lower, draft.folder / LAYER)
+    lower = bake.below.under(diff_ids)
+    layer = layers.canonical_layer(made, diff_ids, lower, draft.folder / LAYER)
     diff_ids[-1] = layer.digest
     manifest["layers"][-1] = {"mediaType": UNCOMPRESSED, "size": layer.size, "digest": layer.digest}
-    layers.write_folders(draft.folder / layers.FOLDERS, {**bake.lower, **layers.folders_of(layer.file)})
+    layers.write_folders(draft.folder / layers.FOLDERS, {**lower, **layers.folders_of(layer.file)})
 
 
 def _stored(manifest: dict[str, Any], config: bytes, draft: Draft) -> str:

@@ -57,7 +57,10 @@ class DockerBuild:
             manifest = json.loads((saved / "manifest.json").read_bytes())[0]
             config = json.loads((saved / manifest["Config"]).read_bytes())
             layers = [saved / name for name in manifest["Layers"]]
-            return self._committed(layers[len(_layers_of(self.base)) :], folder), config
+            base, known = self.base, _layers_of(self.base)
+            if config["rootfs"]["diff_ids"][: len(known)] != known:  # the Containerfile chose no base, or another
+                base, known = "", []
+            return self._committed(base, layers[len(known) :], folder), config
 
     def command(self, client: str, id_file: Path) -> list[str]:
         arguments = [
@@ -66,9 +69,9 @@ class DockerBuild:
         options = ("--network=none", "--no-cache", "--force-rm", "--progress=plain", f"--iidfile={id_file}")
         return [client, "build", *options, *arguments, f"--file={self.file}", str(self.context)]
 
-    def _committed(self, layers: Sequence[Path], folder: Path) -> str:
+    def _committed(self, base: str, layers: Sequence[Path], folder: Path) -> str:
         """The layers put over the base in a container of buildah's, and that committed as one layer."""
-        container = _buildah("from", "--pull-never", self.base or "scratch").strip()
+        container = _buildah("from", "--pull-never", base or "scratch").strip()
         try:
             root = Path(_buildah("mount", container).strip())
             targets = [root / path.lstrip("/") for path in MOUNT_TARGET.findall(self.file.read_text(encoding="utf-8"))]

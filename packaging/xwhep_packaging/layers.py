@@ -14,10 +14,11 @@ import json
 import shutil
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from xwhep_packaging import command
+from xwhep_packaging.artefacts import Output
 from xwhep_packaging.command import Command
 from xwhep_packaging.errors import BakeError
 from xwhep_packaging.temporary import temporary_folder
@@ -25,6 +26,18 @@ from xwhep_packaging.temporary import temporary_folder
 FOLDERS = "folders.json"
 XATTR = "SCHILY.xattr."
 Folders = Mapping[str, Sequence[int]]  # path -> mode, uid, gid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Below:
+    """The image that another is meant to stand on: its layers' diff ids, and the folders in them."""
+
+    layers: Sequence[str] = ()
+    folders: Folders = field(default_factory=dict)
+
+    def under(self, diff_ids: Sequence[str]) -> Folders:
+        """What lies below the last of `diff_ids`; nothing that is known, where a Containerfile chose another base."""
+        return self.folders if list(diff_ids[:-1]) == list(self.layers) else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +55,11 @@ def read_folders(file: Path) -> Folders:
 
 def write_folders(file: Path, folders: Folders) -> None:
     file.write_text(json.dumps(folders, sort_keys=True, separators=(",", ":")), encoding="utf-8")
+
+
+def below(image: Output) -> Below:
+    """A baked image as what another stands on."""
+    return Below(layers=image.manifest.facts["layers"], folders=read_folders(image.path(FOLDERS)))
 
 
 def folders_of(tarball: Path) -> Folders:

@@ -17,7 +17,7 @@ from golden import bake_sample, remove_image
 from tiny_root import make_tiny_root
 from xwhep_packaging.docker_build import find_client
 from xwhep_packaging.errors import BakeError
-from xwhep_packaging.layers import Folders, folders_of
+from xwhep_packaging.layers import Below, folders_of
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="docker needs root")
 WHAT_CAN_DIFFER = """
@@ -48,7 +48,7 @@ class Base:
     """An image in buildah's storage by its name, and the folders in it."""
 
     name: str
-    folders: Folders
+    below: Below
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Base]:
     name = f"localhost/two-engines:{os.getpid()}"
     subprocess.run(["buildah", "tag", facts["digest"], name], check=True)
     subprocess.run(["tar", "-C", str(root), "-cf", str(folder / "root.tar"), "."], check=True)
-    yield Base(name=name, folders=folders_of(folder / "root.tar"))
+    yield Base(name=name, below=Below(layers=facts["layers"], folders=folders_of(folder / "root.tar")))
     remove_image(name)
 
 
@@ -81,7 +81,7 @@ def context(tmp_path: Path) -> Path:
 
 def test_equal_layers_and_configuration(base: Base, context: Path, docker_daemon: str, tmp_path: Path) -> None:
     """Whiteouts, links, owners, modes, a file that becomes a folder, and the place of a mount."""
-    on_base = {"arguments": {"BASE": base.name}, "lower": base.folders}
+    on_base = {"arguments": {"BASE": base.name}, "below": base.below}
     by_buildah = bake_sample(tmp_path / "one", context, **on_base)
     by_docker = bake_sample(tmp_path / "two", context, **on_base, isolation="docker", docker=docker_daemon)
     try:
@@ -104,6 +104,21 @@ def _nothing_left(address: str, base: str) -> None:
     assert known.split() == [base]
     containers = subprocess.run(["buildah", "containers", "--json"], check=True, capture_output=True, text=True).stdout
     assert not [row for row in json.loads(containers) or [] if base in row["imagename"]]
+
+
+def test_a_containerfile_that_chooses_no_base(base: Base, tmp_path: Path, docker_daemon: str) -> None:
+    """Folders that look like the base's are no less there: nothing is below."""
+    context = tmp_path / "context"
+    (context / "tree" / "srv").mkdir(parents=True)
+    (context / "Containerfile").write_text("FROM scratch\nADD tree /\n")
+    on_base = {"arguments": {"BASE": base.name}, "below": base.below}
+    by_buildah = bake_sample(tmp_path / "one", context, **on_base)
+    by_docker = bake_sample(tmp_path / "two", context, **on_base, isolation="docker", docker=docker_daemon)
+    try:
+        assert (by_docker["layers"], by_docker["digest"]) == (by_buildah["layers"], by_buildah["digest"])
+        assert json.loads((tmp_path / "one" / "folders.json").read_text()).keys() == {"srv"}
+    finally:
+        remove_image(by_docker["digest"])
 
 
 def test_a_step_that_fails_says_so(base: Base, context: Path, docker_daemon: str, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def make_bound(settings: Settings, role_image: Output, conf: Output, draft: Draf
             "CREATED": rfc3339(epoch),
         },
         id_file=draft.folder / "id",
-        lower=layers.read_folders(role_image.path(layers.FOLDERS)),
+        below=layers.below(role_image),
     )
     own = {"version": facts["version"], "epoch": epoch, "private": True, "deployment": deployment}
     draft.facts.update({**baked(bake, name, draft), **own, "conf": conf.manifest.facts["version"]})

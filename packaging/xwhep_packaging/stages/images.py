@@ -104,7 +104,7 @@ def make_image(settings: Settings, name: str, inputs: ImageInputs, draft: Draft)
         id_file=draft.folder / "id",
         isolation=settings.surroundings.isolation,
         host=settings.surroundings.host,
-        lower=layers.read_folders(inputs.base.path(layers.FOLDERS)),
+        below=layers.below(inputs.base),
         docker=settings.docker_host or f"unix://{DOCKER_SOCKET}",
     )
     draft.facts.update({**baked(bake, name, draft), "version": version, "epoch": inputs.epoch})

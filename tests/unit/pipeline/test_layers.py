@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xwhep_packaging.layers import folders_of, read_folders, untouched, write_canonical, write_folders
+from xwhep_packaging.layers import Below, folders_of, read_folders, untouched, write_canonical, write_folders
 
 LOWER = {"etc": [0o755, 0, 0], "var": [0o755, 0, 0], "var/log": [0o755, 0, 0], "var/lib": [0o755, 0, 7]}
 
@@ -110,6 +110,13 @@ def test_all_else_stays(tmp_path: Path) -> None:
         for name in ("mode", "uid", "gid", "mtime", "type", "size", "linkname", "devmajor", "devminor"):
             assert getattr(after, name) == getattr(member, name), (member.name, name)
     assert by_name["srv/cap"].pax_headers == {"SCHILY.xattr.security.capability": "c"}
+
+
+def test_what_is_below_is_known_only_on_the_base_that_was_meant() -> None:
+    below = Below(layers=["a", "b"], folders=LOWER)
+    assert below.under(["a", "b", "c"]) == LOWER
+    assert below.under(["c"]) == {}
+    assert below.under(["a", "c"]) == {}
 
 
 def test_folders_of_a_root(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def inputs(tmp_path: Path) -> images.ImageInputs:
     (folder / "Containerfile").write_text("FROM scratch\n")
     command.run(Command(argv=["tar", "-C", tmp_path, "-cf", context, "images/server"]))
     debs = output(tmp_path / "debs", "grid", ("grid-server_1_all.deb", "grid-server-more_1_all.deb"), version="1~2")
-    base = output(tmp_path / "base", "base", ("folders.json",), tags=["localhost/grid-base:1"])
+    base = output(tmp_path / "base", "base", ("folders.json",), tags=["localhost/grid-base:1"], layers=["sha256:0"])
     base.path("folders.json").write_text("{}")
     return images.ImageInputs(
         context=context,
