@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces without a network, and other users, need root"),
 ]
 LIMIT_S = 3600
+LEFT_S = 60
 STAGES = ("source", "base", "debs", "images")
 USER = "xwhep-test"
 
@@ -79,7 +81,15 @@ def user() -> Iterator[pwd.struct_passwd]:
         assert f"{USER}:" in Path("/etc/subuid").read_text(), "useradd gives them where /etc/login.defs says so"
         yield found
     finally:
+        deadline = time.monotonic() + LEFT_S
+        while processes_of(found.pw_uid) and time.monotonic() < deadline:  # of an interrupted run
+            time.sleep(0.2)
         subprocess.run(["userdel", "--remove", USER], check=True, capture_output=True)
+
+
+def processes_of(uid: int) -> list[str]:
+    argv = ["ps", "-o", "pid=", "--user", str(uid)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.split()
 
 
 def test_by_an_ordinary_user(built: Clone, latest: set[tuple[str, str]], user: pwd.struct_passwd) -> None:
