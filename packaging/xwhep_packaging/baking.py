@@ -31,7 +31,7 @@ ALONE = ("--http-proxy=false", "--no-hosts", "--dns=none", "--uts=host")
 # How a RUN is kept from the machine; oci wants a runtime, and crun fails under some control groups.
 ISOLATIONS = {
     "chroot": ("--isolation=chroot",),
-    "oci": ("--isolation=oci", "--runtime=runc", "--network=none"),
+    "oci": ("--isolation=oci", "--runtime=runc", "--network=host"),  # the host's is the empty one of NAMESPACES
 }
 # No network, and a host name that says nothing, in namespaces that buildah is started in.
 NAMESPACES = ("unshare", "--net", "--uts", "--", "sh", "-c", 'hostname "$0" && exec "$@"')

@@ -301,12 +301,18 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def bake(context: Path, step: str, folder: Path) -> str:
+def bake(context: Path, step: str, folder: Path, isolation: str = "chroot") -> str:
     """The log of a bake; the image is gone again."""
     (context / "Containerfile").write_text(f"FROM scratch\nADD root /\n{step}\n")
     folder.mkdir()
     wanted = Bake(
-        context=context, file=context / "Containerfile", tags=(), epoch=1, arguments={}, id_file=folder / "id"
+        context=context,
+        file=context / "Containerfile",
+        tags=(),
+        epoch=1,
+        arguments={},
+        id_file=folder / "id",
+        isolation=isolation,
     )
     facts = baked(wanted, "probe", Draft(folder=folder, log=folder / "log"))
     subprocess.run(["buildah", "rmi", facts["digest"]], check=True, capture_output=True)
@@ -325,8 +331,10 @@ def test_a_bake_sees_neither_proxy_nor_hosts_nor_resolver_nor_name(
     assert "LEAK" not in log
 
 
-def test_a_bake_has_no_network(context: Path, tmp_path: Path) -> None:
-    log = bake(context, "RUN echo interfaces=$(tail -n +3 /proc/net/dev | wc -l)", tmp_path / "draft")
+@pytest.mark.parametrize("isolation", ["chroot", "oci"])
+def test_a_bake_has_no_network(context: Path, tmp_path: Path, isolation: str) -> None:
+    step = "RUN echo interfaces=$(tail -n +3 /proc/net/dev | wc -l)"
+    log = bake(context, step, tmp_path / "draft", isolation=isolation)
     assert "interfaces=1\n" in log, "the loopback, which is down"
 
 

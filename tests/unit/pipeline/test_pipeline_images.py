@@ -99,7 +99,7 @@ def test_bake_command() -> None:
     assert bake.command() == argv
     assert "--isolation=chroot" in argv
     other = replace(bake, isolation="oci").command()
-    assert {*other} - {*argv} == {"--isolation=oci", "--runtime=runc", "--network=none"}
+    assert {*other} - {*argv} == {"--isolation=oci", "--runtime=runc", "--network=host"}
 
 
 # The configuration
