@@ -104,6 +104,15 @@ def hand(podman_settings: Path | None) -> Iterator[ByHand]:
         yield hand
 
 
+@pytest.fixture(scope="session")
+def release(configured: Grid) -> Path:
+    """A release of that clone, by a key that was made for it."""
+    configured.clone.keep_main_job_only()
+    out = configured.clone.doit("release", "skip=verify,endurance")
+    assert "a key was made for this store alone" in out
+    return Path(out.strip().rpartition(" is made: ")[2].splitlines()[0])
+
+
 def remove_images(store: Path) -> None:
     """Those that a clone made and that are not this checkout's as well."""
     made = images_of(store) - images_of(REPOSITORY / "_build")

@@ -31,14 +31,6 @@ RELEASE_ERROR = 25
 START_S = 20.0
 
 
-@pytest.fixture(scope="module")
-def release(configured: Grid) -> Path:
-    configured.clone.keep_main_job_only()
-    out = configured.clone.doit("release", "skip=verify,endurance")
-    assert "a key was made for this store alone" in out
-    return Path(out.strip().rpartition(" is made: ")[2].splitlines()[0])
-
-
 @pytest.fixture
 def copy(release: Path, tmp_path: Path) -> Path:
     """Its files are links: whoever changes one has to replace it."""
