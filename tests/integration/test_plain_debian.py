@@ -139,7 +139,7 @@ def test_a_release_that_was_changed_is_refused(machine: Machine, release: Path) 
         index.write_text(index.read_text().replace("\nLabel: ", "\nLabel: another "))
     refused = machine.run("apt-get", "update", "--error-on=any", check=False)
     assert refused.returncode != 0
-    assert "BADSIG" in refused.stderr
+    assert "is not signed" in refused.stderr
     shutil.rmtree(machine.root / "srv" / "stable")
 
 
