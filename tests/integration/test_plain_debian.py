@@ -28,6 +28,7 @@ SOON_S = 30.0
 EARLIER = "11.0.0~a"
 PROGRAM = '#!/bin/sh\nsleep "$2"\necho "hello $1"\n'
 AS_SERVER = ("runuser", "--user", "xwhep-server", "--", "xwhep-server")
+SOURCE = "etc/apt/sources.list.d/xwhep.sources"
 LONG_S = "4"  # a job that an upgrade finds running
 
 
@@ -129,7 +130,7 @@ def take_release(machine: Machine, release: Path) -> None:
     shutil.copytree(release / "apt", place / "apt")
     stanza = (release / "xwhep-stable.sources").read_text().replace("URIs: URL/", "URIs: file:/srv/")
     assert "\nSigned-By:\n" in stanza
-    (machine.root / "etc" / "apt" / "sources.list.d" / "xwhep.sources").write_text(stanza)
+    (machine.root / SOURCE).write_text(stanza)
 
 
 def test_a_release_that_was_changed_is_refused(machine: Machine, release: Path) -> None:
@@ -165,6 +166,7 @@ def test_upgrade_keeps_jobs_data_and_logins(machine: Machine, configured: Grid, 
 
 
 def test_purged_without_a_trace(machine: Machine) -> None:
+    (machine.root / SOURCE).unlink()  # the administrator's own
     machine.run("apt-get", "purge", "--yes", *NAMES)
     assert "xwhep" not in machine.run("systemctl", "list-units", "--all", "--full", "xwhep*", "--no-legend").stdout
     for folder in ("etc", "usr/bin", "usr/lib/systemd", "usr/share", "var/lib"):
