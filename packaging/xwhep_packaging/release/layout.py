@@ -27,6 +27,7 @@ INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 NAME = "org.opencontainers.image.ref.name"
+PRIVATE = "org.xwhep.private"
 CHUNK_BYTES = 1 << 20
 # The pinned encoder: zlib, level 6, its own header, which has neither a time nor a name.
 GZIP_LEVEL = 6
@@ -52,7 +53,7 @@ class Layout:
         """The whole layout. Returns each image's manifest digest by the image's name.
 
         Raises:
-            ReleaseError: the engine's storage no longer has a layer.
+            ReleaseError: an image is a deployment's own, or the engine's storage no longer has a layer.
         """
         self._blobs.mkdir(parents=True)
         descriptors, digests, packed = [], {}, dict[str, dict[str, Any]]()
@@ -71,6 +72,7 @@ class Layout:
 
     def _manifest(self, named: Named, packed: dict[str, dict[str, Any]]) -> dict[str, Any]:
         config = named.image.path("config.json").read_bytes()
+        refuse_private(named.image.manifest.name, json.loads(config))
         wanted = [layer for layer in named.image.manifest.facts["layers"] if layer not in packed]
         if wanted:
             packed |= self._layers(named.image.manifest.facts["digest"], wanted)
@@ -107,6 +109,20 @@ class Layout:
         sha256 = hashlib.sha256(content).hexdigest()
         (self._blobs / sha256).write_bytes(content)
         return {"mediaType": media_type, "size": len(content), "digest": f"sha256:{sha256}"}
+
+
+def refuse_private(name: str, config: Mapping[str, Any]) -> None:
+    """Whatever brought it here, an image with a deployment's secrets in it is not published.
+
+    Raises:
+        ReleaseError: its label says that it is one.
+    """
+    labels = config.get("config", {}).get("Labels") or {}
+    if labels.get(PRIVATE) == "true":
+        raise ReleaseError(
+            f"image {name} is private: it is bound to a deployment",
+            next_step="release the role image that it stands on, xwhep-ROLE:VERSION",
+        )
 
 
 def _json(value: Any) -> bytes:

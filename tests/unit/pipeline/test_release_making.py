@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,10 +14,12 @@ from typing import Any, cast
 import pytest
 
 from xwhep_packaging import command, settings
+from xwhep_packaging.artefacts import FileRecord, Manifest, Output
 from xwhep_packaging.errors import LockError, ReleaseError, SettingsError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.release import moving, page, pushing, statements
 from xwhep_packaging.release.channels import Channels
+from xwhep_packaging.release.layout import Layout, Named
 from xwhep_packaging.release.making import FOLDER, Making
 from xwhep_packaging.release.signing import key_of
 from xwhep_packaging.store import Store, write_durably
@@ -133,6 +136,43 @@ def test_malformed_settings_are_refused(tmp_path: Path, values: dict[str, str]) 
     file.write_text(ours.read_text().replace("[release]\n", f"[release]\n{lines}#", 1))
     with pytest.raises(SettingsError):
         settings.load(file)
+
+
+def image(tmp_path: Path, labels: dict[str, str]) -> Output:
+    """One without layers, which no engine is asked for."""
+    config = json.dumps({"config": {"Labels": labels}, "rootfs": {"diff_ids": []}}).encode()
+    (tmp_path / "config.json").write_bytes(config)
+    record = FileRecord(size=len(config), sha256=hashlib.sha256(config).hexdigest())
+    manifest = Manifest(
+        stage="images",
+        name="server",
+        key="k",
+        inputs={},
+        files={"config.json": record},
+        facts={"layers": [], "digest": f"sha256:{record.sha256}"},
+    )
+    return Output(folder=tmp_path, manifest=manifest)
+
+
+def test_a_bound_image_is_refused_by_its_label(tmp_path: Path) -> None:
+    named = Named(image=image(tmp_path, {"org.xwhep.private": "true"}), names=("grid-server:1.0",), annotations={})
+    with pytest.raises(ReleaseError, match="image server is private") as caught:
+        Layout(tmp_path / "oci").write([named])
+    assert "role image" in caught.value.next_step
+
+
+def test_image_ids_stay_in_the_layout(tmp_path: Path) -> None:
+    public = image(tmp_path, {"org.xwhep.role": "server"})
+    named = Named(image=public, names=("grid-server:1.0", "grid-server:stable"), annotations={"revision": "c"})
+    digests = Layout(tmp_path / "oci").write([named])
+    index = json.loads((tmp_path / "oci" / "index.json").read_bytes())
+    assert {entry["digest"] for entry in index["manifests"]} == {digests["server"]}
+    blobs = tmp_path / "oci" / "blobs" / "sha256"
+    manifest = json.loads((blobs / digests["server"].removeprefix("sha256:")).read_bytes())
+    assert manifest["config"]["digest"] == public.manifest.facts["digest"]
+    assert manifest["annotations"] == {"revision": "c"}
+    for blob in blobs.iterdir():
+        assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name
 
 
 # Where its images go
