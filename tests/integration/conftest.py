@@ -22,6 +22,7 @@ from grids import Grid, configured_grid
 from xwhep_packaging.engines import PodmanEngine
 
 SPREAD = {"test_builders.py"}  # its tests share nothing that takes time to make
+LONGEST = ("configured", "built")
 CLONES = re.compile(r"\b(built|configured): \w+")  # the fixtures that make them, as tests take them
 
 
@@ -38,6 +39,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """With -n 3: a file at a time, but all that need the same clone in one process, which makes it once."""
     return ByClone(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first: else one process still has it to do when the others have nothing left."""
+    ranks = {path: rank_of(path.read_text(encoding="utf-8")) for path in {item.path for item in items}}
+    items.sort(key=lambda item: ranks[item.path])
+
+
+def rank_of(text: str) -> int:
+    """By the clone that a file's tests share, as ByClone has it."""
+    found = CLONES.findall(text)
+    return LONGEST.index(min(found)) if found else len(LONGEST)
 
 
 class ByClone(LoadScopeScheduling):  # type: ignore[misc]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 NOOP_LIMIT_S = 1.0
-KILLS = 4
+KILLS, MORE_KILLS = 2, 8  # the others at night: 25 s each
 ROLES = {"server", "worker", "client"}
 
 
@@ -99,7 +99,9 @@ def test_uncommitted_changes_are_not_built_and_this_is_said(built: Any) -> None:
     assert keys(built.latest(), "debs", "images") == keys(before, "debs", "images")
 
 
-@pytest.mark.parametrize("attempt", range(KILLS))
+@pytest.mark.parametrize(
+    "attempt", [*range(KILLS), *(pytest.param(n, marks=pytest.mark.nightly) for n in range(KILLS, MORE_KILLS))]
+)
 def test_killed_build_is_taken_up_again(built: Any, attempt: int) -> None:
     """SIGKILL to the whole process group at a random moment; what was half made is never taken for whole."""
     built.change("src/xwhep/client/main.py", f"# kill {attempt}\n")
