@@ -44,6 +44,7 @@ BENCH_DOCS = {
     "platform": "the server alone",
     "worker": "a server and real workers",
     "scale": "a server with very many jobs and workers",
+    "release": "one package more in a large apt repository",
     "peers": "what a user would do by hand with the plain tools",
 }
 DEPLOY_DOCS = {

@@ -1,6 +1,6 @@
 """Measures what DESIGN.md's figures name, as a user would see them, beside what the same user would do by hand.
 
-    figures.py GROUP OUTPUT --runs N      GROUP: pipeline | platform | worker | scale | peers
+    figures.py GROUP OUTPUT --runs N      GROUP: pipeline | platform | worker | scale | release | peers
 
 Every figure is the median of N runs of a whole command, in seconds unless its name says otherwise. Pipeline and peers
 are measured in a clone elsewhere, on the machine's own mirror. OUTPUT is one flat JSON object; other groups' figures in
@@ -232,6 +232,11 @@ def measure_scale(figures: Figures, runs: int) -> None:
     _measure_script(figures, runs, "scale_figures.py")
 
 
+def measure_release(figures: Figures, runs: int) -> None:
+    """A repository of 10 000 packages; what its figures mean stands in release_figures.py."""
+    _measure_script(figures, runs, "release_figures.py")
+
+
 def _measure_script(figures: Figures, runs: int, name: str) -> None:
     script = Path(__file__).with_name(name)
     for _ in range(runs):
@@ -245,6 +250,7 @@ GROUPS: dict[str, Callable[[Figures, int], None]] = {
     "platform": measure_platform,
     "worker": measure_worker,
     "scale": measure_scale,
+    "release": measure_release,
     "peers": measure_peers,
 }
 

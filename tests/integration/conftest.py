@@ -22,7 +22,7 @@ from grids import Grid, configured_grid
 from xwhep_packaging.engines import PodmanEngine
 
 SPREAD = {"test_builders.py"}  # its tests share nothing that takes time to make
-LONGEST = ("configured", "built")
+LONGEST = ("configured", "built", "test_deploy_server_master.py")
 CLONES = re.compile(r"\b(built|configured): \w+")  # the fixtures that make them, as tests take them
 
 
@@ -43,14 +43,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first: else one process still has it to do when the others have nothing left."""
-    ranks = {path: rank_of(path.read_text(encoding="utf-8")) for path in {item.path for item in items}}
+    ranks = {path: rank_of(path) for path in {item.path for item in items}}
     items.sort(key=lambda item: ranks[item.path])
 
 
-def rank_of(text: str) -> int:
-    """By the clone that a file's tests share, as ByClone has it."""
-    found = CLONES.findall(text)
-    return LONGEST.index(min(found)) if found else len(LONGEST)
+def rank_of(path: Path) -> int:
+    """By the clone that a file's tests share, as ByClone has it, or by its name; what is handed out singly comes last."""
+    found = CLONES.findall(path.read_text(encoding="utf-8"))
+    name = min(found, default=path.name)
+    if name in LONGEST:
+        return LONGEST.index(name)
+    return len(LONGEST) + (name in SPREAD)
 
 
 class ByClone(LoadScopeScheduling):  # type: ignore[misc]
