@@ -22,7 +22,7 @@ from grids import Grid, configured_grid
 from xwhep_packaging.engines import PodmanEngine
 
 SPREAD = {"test_builders.py"}  # its tests share nothing that takes time to make
-LONGEST = ("configured", "built", "test_deploy_server_master.py")
+LONGEST = ("configured", "built", "test_build.py")  # the last takes as long as all others that share such a clone
 CLONES = re.compile(r"\b(built|configured): \w+")  # the fixtures that make them, as tests take them
 
 
@@ -48,23 +48,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def rank_of(path: Path) -> int:
-    """By the clone that a file's tests share, as ByClone has it, or by its name; what is handed out singly comes last."""
-    found = CLONES.findall(path.read_text(encoding="utf-8"))
-    name = min(found, default=path.name)
-    if name in LONGEST:
-        return LONGEST.index(name)
-    return len(LONGEST) + (name in SPREAD)
+    """What is handed out singly comes last."""
+    scope = scope_of(path)
+    return LONGEST.index(scope) if scope in LONGEST else len(LONGEST) + (path.name in SPREAD)
+
+
+def scope_of(path: Path) -> str:
+    """The clone that a file's tests share with other files, else its own name."""
+    alone = path.name in SPREAD or path.name in LONGEST
+    return path.name if alone else min(CLONES.findall(path.read_text(encoding="utf-8")), default=path.name)
 
 
 class ByClone(LoadScopeScheduling):  # type: ignore[misc]
     """Hands out files; xdist's own groups do not work with this pytest (its node ids cannot be changed)."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        if Path(file).name in SPREAD:
-            return nodeid
-        fixtures = CLONES.findall((REPOSITORY / file).read_text(encoding="utf-8"))
-        return min(fixtures, default=file)
+        path = REPOSITORY / nodeid.partition("::")[0]
+        return nodeid if path.name in SPREAD else scope_of(path)
 
 
 @pytest.fixture(scope="session")
