@@ -23,7 +23,7 @@ import pytest
 from containers import SHELL, Answer, Box, Lab, Wanted, is_dead, remove_leftovers, together
 from grid import Grid, Line
 
-# The main job first, on an idle machine: its timings are figures. What kills servers comes last.
+# The main job first; what kills servers comes last. What needs the fleet runs in a process of its own meanwhile.
 ORDER = (
     "test_main_job",
     "test_two_users",
@@ -48,9 +48,15 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, stop)
     config.addinivalue_line("markers", "last: stops the containers of the main job")
     config.addinivalue_line("markers", "endurance: takes longer, runs apart from every build")
+    config.addinivalue_line("markers", "fleet: needs the fleet alone, so a second process can run it meanwhile")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "fleet" in getattr(item, "fixturenames", ()):
+            item.add_marker("fleet")
+
     def place(item: pytest.Item) -> tuple[int, bool]:
         is_last = item.get_closest_marker("last") is not None
         name = LAST_USER if is_last else item.path.stem

@@ -135,13 +135,20 @@ class Lab:
         return self.client.networks.create(f"{name}-{self.run}", labels={LABEL: self.run})
 
     def network_of_chosen_addresses(self, name: str) -> Any:
-        """docker lets addresses be chosen only where their range was: this one is what the engine would have taken."""
-        drawn = self.network(name)
-        drawn.reload()
-        subnet = drawn.attrs["IPAM"]["Config"][0]["Subnet"]
-        drawn.remove()
-        ranges = IPAMConfig(pool_configs=[IPAMPool(subnet=subnet)])
-        return self.client.networks.create(f"{name}-{self.run}", labels={LABEL: self.run}, ipam=ranges)
+        """docker lets addresses be chosen only where their range was: this one is what the engine would have taken.
+        Between the two steps another process can take it: then again, with what the engine would take now."""
+        for tries_left in reversed(range(TRIES)):
+            drawn = self.network(name)
+            drawn.reload()
+            subnet = drawn.attrs["IPAM"]["Config"][0]["Subnet"]
+            drawn.remove()
+            ranges = IPAMConfig(pool_configs=[IPAMPool(subnet=subnet)])
+            try:
+                return self.client.networks.create(f"{name}-{self.run}", labels={LABEL: self.run}, ipam=ranges)
+            except docker.errors.APIError:
+                if not tries_left:
+                    raise
+        raise AssertionError("not reached")
 
     def start(self, wanted: Wanted) -> Box:
         """A hardened container with its state in a volume."""

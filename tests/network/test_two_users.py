@@ -24,6 +24,11 @@ def dora(client: Any, server: Any) -> dict[str, str]:
     return environment
 
 
+def state_of(user: dict[str, str]) -> str:
+    """That user's environment, as it stands before a command."""
+    return " ".join(f"{name}={value}" for name, value in user.items())
+
+
 def codes(client: Any, commands: list[str], user: dict[str, str]) -> dict[str, int]:
     """The exit code of each `xw COMMAND`, in one shell: starting a process in a container costs more than `xw`."""
     script = "".join(f"xw {words} >/dev/null 2>&1 && echo 0 || echo $?\n" for words in commands)
@@ -33,15 +38,18 @@ def codes(client: Any, commands: list[str], user: dict[str, str]) -> dict[str, i
 def test_neither_reads_nor_stops_what_is_the_others(client: Any, worker: Any, dora: dict[str, str]) -> None:
     client.write("hello.sh", '#!/bin/sh\necho "hello $1"\n')
     script = "echo dear diary > diary.txt; xw app register hello hello.sh >&2; xw data put diary.txt >&2; "
-    job = client.shell(script + "xw job submit hello -- me").text.strip()
-    client.call("xw", "job", "wait", job)
+    job = client.shell(script + "xw job submit hello -- me | tee job; xw job wait $(cat job) >&2").text.strip()
     refused = ["data get diary.txt", *(f"job {verb} {job}" for verb in ("show", "results", "cancel", "rm"))]
     refused.append("job submit hello --data diary.txt")
     assert codes(client, refused, dora) == dict.fromkeys(refused, NOT_FOUND)
     listed = client.shell("for kind in job data; do xw $kind list --format json; done", **dora).text
     assert "".join(listed.split()) == "[][]"
-    for mode, status in (("704", 0), ("700", NOT_FOUND)):
-        client.call("xw", "chmod", mode, "job", job)
-        assert codes(client, [f"job show {job}"], dora) == {f"job show {job}": status}, mode
-    assert client.call("xw", "job", "submit", "hello", "--wait", "--", "dora", environment=dora).text == "hello dora\n"
-    assert "completed" in client.call("xw", "job", "show", job).text
+    script = (
+        "for mode in 704 700; do xw chmod $mode job $JOB >&2; "
+        f"{state_of(dora)} xw job show $JOB >/dev/null 2>&1 && echo $mode 0 || echo $mode $?; done; "
+        f"{state_of(dora)} xw job submit hello --wait -- dora; xw job show $JOB"
+    )
+    open_to_all, closed, said, *shown = client.shell(script, JOB=job).text.splitlines()
+    assert (open_to_all, closed) == ("704 0", f"700 {NOT_FOUND}")
+    assert said == "hello dora"
+    assert "completed" in "\n".join(shown)

@@ -1,23 +1,26 @@
 """Stage network_test: the images, linked on one network, do real work, or the build has no verdict.
 
-images ──> engine (docker or podman, by the docker SDK) ──> pytest tests/network
+images ──> engine (docker or podman, by the docker SDK) ──> pytest tests/network, two processes at once
                                                                  │  server, worker, client; a job goes through
                                                                  └──> junit.xml  timings.json  logs/ of each container
 
-What takes longer carries a marker, and is the stage endurance: the same tests' folder, another choice of them.
+What takes longer carries a marker, and is the stage endurance: the same tests' folder, another choice of them. Tests
+that need containers of their own carry another, and run at the same time as the others: both mostly wait.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
 from xwhep_packaging import command
 from xwhep_packaging.artefacts import Output, sha256_file, sha256_tree
-from xwhep_packaging.command import Command
+from xwhep_packaging.command import Command, Result
 from xwhep_packaging.engines import Engine
 from xwhep_packaging.errors import NetworkTestError, SettingsError
 from xwhep_packaging.settings import Settings
@@ -25,6 +28,7 @@ from xwhep_packaging.store import Draft, Recipe
 
 JUNIT = "junit.xml"
 TIMINGS = "timings.json"
+NO_TESTS = 5  # pytest's exit code when none was chosen
 CLEAN_UP_S = 20.0  # told to stop, the tests remove their containers: 1 s, and far more on a busy machine
 
 
@@ -53,12 +57,32 @@ def recipe(settings: Settings, part: Part, engine: str, upstream: dict[str, str]
             f"the network test's folder {settings.network_test.folder!r} does not exist",
             next_step="correct [network_test] folder in the pipeline file",
         )
-    own = {"tests": sha256_tree(tests), "choice": part.choice, "code": sha256_file(Path(__file__))}
-    inputs = {**own, "engine": engine, **upstream}
+    own = {"tests": sha256_tree(tests), "choice": part.choice, "beside": settings.network_test.beside}
+    inputs = {**own, "code": sha256_file(Path(__file__)), "engine": engine, **upstream}
     return Recipe(stage=part.stage, name=settings.product.name, inputs=inputs)
 
 
-def pytest_command(settings: Settings, part: Part, output: Path) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What one process runs of a part: `choice` is pytest's expression, `output` where its report goes."""
+
+    choice: str
+    output: Path
+    log: Path
+
+
+def shares(settings: Settings, part: Part, draft: Draft) -> list[Share]:
+    """All in one, or two when some tests are to run beside the others: those in a folder of that marker's name."""
+    marker = settings.network_test.beside
+    if not marker:
+        return [Share(choice=part.choice, output=draft.folder, log=draft.log)]
+    both = [f"{part.choice} and {choice}" if part.choice else choice for choice in (f"not {marker}", marker)]
+    logs = [draft.log, draft.log.with_name(f"{part.stage}-{marker}.log")]
+    outputs = [draft.folder, draft.folder / marker]
+    return [Share(choice=row[0], output=row[1], log=row[2]) for row in zip(both, outputs, logs, strict=True)]
+
+
+def pytest_command(settings: Settings, share: Share) -> list[str]:
     """The tests are told everything by environment; no plug-in of the caller's own Python is loaded.
 
     They can import what lies beside them in their folder.
@@ -72,9 +96,9 @@ def pytest_command(settings: Settings, part: Part, output: Path) -> list[str]:
         "--tb=short",
         f"--rootdir={folder}",
         f"--confcutdir={folder}",
-        f"--junitxml={output / JUNIT}",
+        f"--junitxml={share.output / JUNIT}",
         f"--override-ini=pythonpath={folder}",
-        *(["-m", part.choice] if part.choice else []),
+        *(["-m", share.choice] if share.choice else []),
     ]
     return [sys.executable, "-m", "pytest", "-c", "/dev/null", "--import-mode=importlib", *options, str(folder)]
 
@@ -96,33 +120,55 @@ def make_network_test(settings: Settings, trial: Trial, draft: Draft) -> None:
         NetworkTestError: the containers run, but a test fails, or none ran.
     """
     stage, engine = trial.part.stage, trial.engine
-    wanted = {image.manifest.name: image.manifest.facts["digest"] for image in trial.images}
-    with engine.serving(draft.log.with_name(f"{stage}-engine.log")) as address:
-        result = command.run(
-            Command(
-                argv=pytest_command(settings, trial.part, draft.folder),
-                cwd=settings.root_folder,
-                env={
-                    "DOCKER_HOST": address,
-                    "XWHEP_TEST_IMAGES": json.dumps(wanted),
-                    "XWHEP_TEST_OUTPUT": str(draft.folder),
-                    "XWHEP_TEST_ENGINE": engine.name,
-                },
-                log=draft.log,
-                timeout_s=settings.network_test.timeout_s,
-                grace_s=CLEAN_UP_S,
-            ),
-            check=False,
-        )
-    counts = _counts(draft.folder / JUNIT)
-    if result.returncode != 0 or counts["tests"] == 0 or counts["skipped"]:
+    run = shares(settings, trial.part, draft)
+    with engine.serving(draft.log.with_name(f"{stage}-engine.log")) as address, ThreadPoolExecutor(len(run)) as pool:
+        results = list(pool.map(lambda share: _run(settings, trial, share, address), run))
+    counts = _sum([_counts(share.output / JUNIT) for share in run])
+    failed = [(share, result) for share, result in zip(run, results, strict=True) if not _is_good(share, result)]
+    if not failed and (counts["tests"] == 0 or counts["skipped"]):
+        failed = list(zip(run, results, strict=True))
+    if failed:
+        share, result = failed[0]
         raise NetworkTestError(
             f"the {stage.replace('_', ' ')} on {engine.name} fails",
             cause=command.last_lines(result.stdout, 16),
             next_step=f"read the log; doit {stage} repeats it alone",
-            log=draft.log,
+            log=share.log,
         )
-    draft.facts.update({"engine": engine.name, "verdict": "passed", **counts, "timings": _timings(draft.folder)})
+    timings = {name: value for share in run for name, value in _timings(share.output).items()}
+    draft.facts.update({"engine": engine.name, "verdict": "passed", **counts, "timings": timings})
+
+
+def _run(settings: Settings, trial: Trial, share: Share, address: str) -> Result:
+    """One process of pytest, to its end."""
+    wanted = {image.manifest.name: image.manifest.facts["digest"] for image in trial.images}
+    share.output.mkdir(exist_ok=True)
+    share.log.unlink(missing_ok=True)  # what an earlier run wrote
+    return command.run(
+        Command(
+            argv=pytest_command(settings, share),
+            cwd=settings.root_folder,
+            env={
+                "DOCKER_HOST": address,
+                "XWHEP_TEST_IMAGES": json.dumps(wanted),
+                "XWHEP_TEST_OUTPUT": str(share.output),
+                "XWHEP_TEST_ENGINE": trial.engine.name,
+            },
+            log=share.log,
+            timeout_s=settings.network_test.timeout_s,
+            grace_s=CLEAN_UP_S,
+        ),
+        check=False,
+    )
+
+
+def _is_good(share: Share, result: Result) -> bool:
+    """A process that had no test to run is good: whether any ran at all is asked of all together."""
+    return result.returncode == NO_TESTS or (result.returncode == 0 and (share.output / JUNIT).is_file())
+
+
+def _sum(counts: Sequence[dict[str, int]]) -> dict[str, int]:
+    return {name: sum(count[name] for count in counts) for name in ("tests", "skipped")}
 
 
 def _counts(junit: Path) -> dict[str, int]:

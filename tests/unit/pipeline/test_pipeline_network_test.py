@@ -152,6 +152,63 @@ def test_tests_that_run_apart(settings: Settings, image: Output, draft: Draft) -
     assert network_test.verdict_part(settings).choice == ""
 
 
+TWO_AT_ONCE = """
+import json, os, pathlib, time
+import pytest
+output = pathlib.Path(os.environ["XWHEP_TEST_OUTPUT"])
+def meets(mine, other):
+    (output / "timings.json").write_text(json.dumps({mine: 1.0}))
+    deadline = time.monotonic() + 20
+    while not other.is_file():
+        assert time.monotonic() < deadline, "the other process does not run meanwhile"
+        time.sleep(0.01)
+def test_first():
+    meets("first_s", output / "apart" / "timings.json")
+@pytest.mark.apart
+def test_other():
+    meets("other_s", output.parent / "timings.json")
+"""
+
+
+def beside(settings: Settings, content: str) -> Settings:
+    return msgspec.structs.replace(with_tests(settings, content), network_test=NetworkTest(beside="apart"))
+
+
+def test_two_processes_at_once(settings: Settings, image: Output, draft: Draft) -> None:
+    network_test.make_network_test(beside(settings, TWO_AT_ONCE), on(FakeEngine(), image), draft)
+    assert draft.facts["tests"] == 2
+    assert draft.facts["timings"] == {"first_s": 1.0, "other_s": 1.0}
+    reports = sorted(str(path.relative_to(draft.folder)) for path in draft.folder.rglob("junit.xml"))
+    assert reports == ["apart/junit.xml", "junit.xml"]
+
+
+def test_nothing_to_run_beside(settings: Settings, image: Output, draft: Draft) -> None:
+    network_test.make_network_test(beside(settings, "def test_one(): pass\n"), on(FakeEngine(), image), draft)
+    assert draft.facts["tests"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        pytest.param(
+            "def test_one(): pass\n@pytest.mark.apart\ndef test_two(): assert 3 == 4\n", "3 == 4", id="beside"
+        ),
+        pytest.param("def test_one(): assert 1 == 2\n@pytest.mark.apart\ndef test_two(): pass\n", "1 == 2", id="first"),
+        pytest.param("def test_one(): pass\n@pytest.mark.apart\ndef test_two(): os._exit(0)\n", "", id="ends early"),
+        pytest.param("", "no tests ran", id="none at all"),
+    ],
+)
+def test_no_verdict_when_one_of_two_fails(
+    settings: Settings, image: Output, draft: Draft, content: str, cause: str
+) -> None:
+    made = beside(settings, f"import os, pytest\n{content}")
+    with pytest.raises(NetworkTestError) as caught:
+        network_test.make_network_test(made, on(FakeEngine(), image), draft)
+    assert cause in caught.value.cause
+    assert "verdict" not in draft.facts
+    assert cause in caught.value.log.read_text()
+
+
 def test_tests_import_what_lies_beside_them(settings: Settings, image: Output, draft: Draft) -> None:
     made = with_tests(settings, "from beside import ANSWER\ndef test_one(): assert ANSWER == 42\n")
     (settings.root_folder / "tests" / "network" / "beside.py").write_text("ANSWER = 42\n")
