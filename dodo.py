@@ -8,90 +8,62 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "packaging"))
 
-from xwhep_packaging import tasks
+from xwhep_packaging.tasks import base, building, checking, seeing, shipping
 
-DOIT_CONFIG = tasks.CONFIG
-
-
-def task_source() -> Iterator[tasks.Task]:
-    yield from tasks.stage("source")
+DOIT_CONFIG = base.CONFIG
 
 
-def task_packages() -> Iterator[tasks.Task]:
-    yield from tasks.stage("packages")
+def task_stages() -> Iterator[base.Task]:
+    yield from building.stages()  # source, packages, base, debs, lint, images, conf, bound
 
 
-def task_base() -> Iterator[tasks.Task]:
-    yield from tasks.stage("base")
+def task_network_test() -> base.Task:
+    return building.network_test()
 
 
-def task_debs() -> Iterator[tasks.Task]:
-    yield from tasks.stage("debs")
+def task_endurance() -> Iterator[base.Task]:
+    yield from building.endurance()
 
 
-def task_lint() -> Iterator[tasks.Task]:
-    yield from tasks.stage("lint")
+def task_configure() -> base.Task:
+    return building.configuration()
 
 
-def task_images() -> Iterator[tasks.Task]:
-    yield from tasks.stage("images")
+def task_build() -> base.Task:
+    return building.build()
 
 
-def task_conf() -> Iterator[tasks.Task]:
-    yield from tasks.stage("conf")
+def task_lock() -> base.Task:
+    return building.lock()
 
 
-def task_bound() -> Iterator[tasks.Task]:
-    yield from tasks.stage("bound")
+def task_cache() -> base.Task:
+    return building.cache_of_packages()
 
 
-def task_network_test() -> tasks.Task:
-    return tasks.network_test()
+def task_test() -> Iterator[base.Task | base.DoitTask]:
+    yield from checking.test()
 
 
-def task_endurance() -> Iterator[tasks.Task]:
-    yield from tasks.endurance()
+def task_verify() -> Iterator[base.Task | base.DoitTask]:
+    yield from checking.verify()
 
 
-def task_configure() -> tasks.Task:
-    return tasks.configuration()
+def task_seeing() -> Iterator[base.Task]:
+    yield from seeing.tasks()  # bench
 
 
-def task_build() -> tasks.Task:
-    return tasks.build()
+def task_deploy() -> Iterator[base.Task | base.DoitTask]:
+    yield from shipping.deploy()
 
 
-def task_lock() -> tasks.Task:
-    return tasks.lock()
+def task_release() -> Iterator[base.Task | base.DoitTask]:
+    yield from shipping.release()
 
 
-def task_cache() -> tasks.Task:
-    return tasks.cache_of_packages()
+def task_promote() -> base.Task:
+    return shipping.promote()
 
 
-def task_test() -> Iterator[tasks.Task | tasks.DoitTask]:
-    yield from tasks.test()
-
-
-def task_deploy() -> Iterator[tasks.Task | tasks.DoitTask]:
-    yield from tasks.deploy()
-
-
-def task_bench() -> Iterator[tasks.Task]:
-    yield from tasks.bench()
-
-
-def task_verify() -> Iterator[tasks.Task | tasks.DoitTask]:
-    yield from tasks.verify()
-
-
-def task_release() -> Iterator[tasks.Task | tasks.DoitTask]:
-    yield from tasks.release()
-
-
-def task_promote() -> tasks.Task:
-    return tasks.promote()
-
-
-def task_rollback() -> tasks.Task:
-    return tasks.rollback()
+def task_rollback() -> base.Task:
+    return shipping.rollback()

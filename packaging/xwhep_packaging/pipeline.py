@@ -1,4 +1,4 @@
-"""The data flow: what each step needs, what decides it, how it is made. Knows no doit; tasks.py puts it on a list.
+"""The data flow: what each step needs, what decides it, how it is made. Knows no doit; tasks/ puts it on a list.
 
                            source:NAME ──> debs:NAME ──> lint:NAME ──────────┐
     packages:chroot ──> base:chroot ──────────┘│                             ├──> the verdict

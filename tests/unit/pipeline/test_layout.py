@@ -146,7 +146,8 @@ def test_dodo_is_a_table_of_contents() -> None:
 
 def test_dodo_imports_tasks_alone() -> None:
     outside = [name for name in imported(syntax(REPOSITORY / "dodo.py")) if name.split(".")[0] == "xwhep_packaging"]
-    assert outside == ["xwhep_packaging.tasks"]
+    assert outside
+    assert {name.rpartition(".")[0] for name in outside} == {"xwhep_packaging.tasks"}
     assert "subprocess" not in imported(syntax(REPOSITORY / "dodo.py"))
 
 

@@ -19,7 +19,8 @@ from xwhep_packaging.errors import PipelineError
 PACKAGING = Path(__file__).resolve().parents[3] / "packaging"
 HEAD = """
     from pathlib import Path
-    from xwhep_packaging import command, errors, tasks
+    from xwhep_packaging import command, errors
+    from xwhep_packaging.tasks import base as tasks
     DOIT_CONFIG = tasks.CONFIG
 """
 

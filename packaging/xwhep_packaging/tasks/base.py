@@ -1,0 +1,67 @@
+"""What every task stands on: the run's pipeline, and failures that are reported."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from doit import get_var
+from doit.exceptions import TaskFailed
+from doit.task import Task as DoitTask
+from doit.task import dict_to_task
+
+from xwhep_packaging import settings
+from xwhep_packaging.errors import PipelineError
+from xwhep_packaging.pipeline import Pipeline
+from xwhep_packaging.progress import Progress
+from xwhep_packaging.store import Store
+
+Task = dict[str, Any]
+PIPELINE_FILE = Path("packaging") / "pipeline.toml"
+CONFIG = {
+    "default_tasks": ["build"],
+    "backend": "sqlite3",
+    "dep_file": ":memory:",
+    "reporter": Progress,
+    "num_process": os.cpu_count() or 1,
+    "par_type": "thread",
+    "verbosity": 2,
+}
+
+
+@cache
+def pipeline() -> Pipeline:
+    """The pipeline of this run: of `pipeline=FILE` on the command line, else packaging/pipeline.toml."""
+    try:
+        loaded = settings.load(Path(get_var("pipeline") or PIPELINE_FILE))
+    except PipelineError as error:
+        sys.stderr.write(error.report() + "\n")
+        sys.exit(error.exit_code)
+    return Pipeline(loaded, Store(loaded.store_folder))
+
+
+def guarded(action: Callable[[], object]) -> TaskFailed | None:
+    """Run an action; a failure that a person can mend is reported as such, without a traceback."""
+    try:
+        action()
+    except PipelineError as error:
+        failed = TaskFailed(error.report())
+        failed.exit_code = error.exit_code
+        return failed
+    return None
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def under(group: str, name: str, fields: Task) -> DoitTask:
+    """A task group:name that `doit list` does not show: its group's one line is enough."""
+    task = dict_to_task({"name": f"{group}:{name}", **fields})
+    task.subtask_of = group
+    return task

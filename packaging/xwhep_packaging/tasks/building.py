@@ -1,0 +1,134 @@
+"""From a commit to packages, images and a verdict: the steps, and what a build stands on (lock, cache, deployments)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from doit import get_var
+from doit.exceptions import TaskFailed
+
+from xwhep_packaging import configure, report, upkeep
+from xwhep_packaging.errors import PipelineError
+from xwhep_packaging.tasks.base import Task, guarded, pipeline, say
+
+STAGE_DOCS = {
+    "source": "export what ships of each source at its commit",
+    "packages": "decide which exact Debian packages each root file system gets, and fetch them",
+    "base": "make the root file systems that builds and images stand on",
+    "debs": "build each source's packages in a clean chroot without network",
+    "lint": "check the packages with the suite's lintian",
+    "images": "bake the images from the packages",
+    "conf": "make the private packages of the configured deployment",
+    "bound": "bake the private images of the configured deployment",
+}
+
+
+def stages() -> Iterator[Task]:
+    """One group task a stage, and one task for each step of it."""
+    for name in STAGE_DOCS:
+        yield from _stage(name)
+
+
+def _stage(name: str) -> Iterator[Task]:
+    yield {"basename": name, "name": None, "doc": STAGE_DOCS[name]}
+    steps = [step for step in pipeline().steps.values() if step.name.startswith(f"{name}:")]
+    for step in steps:
+        yield {"basename": name, "name": step.name.partition(":")[2], **step_task(step.name)}
+
+
+def step_task(name: str) -> Task:
+    """A task that is up to date when the store says so, and otherwise makes the step."""
+    step = pipeline().steps[name]
+    return {
+        "doc": step.doc,
+        "actions": [(guarded, [lambda: pipeline().make(name)])],
+        "uptodate": [lambda: _is_made(name)],
+        "task_dep": list(step.needs),
+        "io": {"capture": False},
+    }
+
+
+def network_test() -> Task:
+    return step_task("network_test")
+
+
+def endurance() -> Iterator[Task]:
+    """The longer part of the network test, where the pipeline file names one; its verdict joins the last build's."""
+    if "endurance" not in pipeline().steps:
+        yield {"basename": "endurance", "name": None, "doc": "the network test's longer part: none here"}
+        return
+
+    def run() -> None:
+        pipeline().make("endurance")
+        report.save(pipeline(), report.build_report(pipeline()))
+
+    yield {
+        "basename": "endurance",
+        "doc": pipeline().steps["endurance"].doc,
+        "actions": [(guarded, [run])],
+        "task_dep": ["build"],
+        "io": {"capture": False},
+    }
+
+
+def configuration() -> Task:
+    """Answers become a deployment; every run asks or reads again, and changes nothing that is as it should be."""
+    name, values, rotate, demo = (str(get_var(word) or "") for word in ("name", "values", "rotate", "insecure_demo"))
+    request = configure.Request(name=name, values=values, rotate=rotate, insecure_demo=demo not in ("", "0", "no"))
+
+    def run() -> None:
+        configure.Configure(settings=pipeline().settings, say=say).run(request)
+
+    return {
+        "doc": "make a deployment, or renew a secret of one (name= values= rotate= insecure_demo=1)",
+        "actions": [(guarded, [run])],
+        "io": {"capture": False},
+    }
+
+
+def build() -> Task:
+    """Everything, then the table."""
+
+    def show() -> None:
+        made = report.build_report(pipeline())
+        report.save(pipeline(), made)
+        sys.stdout.write(report.table(made, pipeline().seconds) + report.not_bound(pipeline()) + "\n")
+
+    ends = [name for name in pipeline().steps if name.startswith(("lint:", "bound:"))]
+    return {
+        "doc": "from a git commit to packages, images and a verdict",
+        "actions": [(guarded, [show])],
+        "task_dep": [*ends, "network_test"],
+        "io": {"capture": False},
+    }
+
+
+def lock() -> Task:
+    """Resolve the exact packages again."""
+    return {
+        "doc": "resolve the exact Debian packages again, show what changes, and write the lock",
+        "actions": [(guarded, [lambda: upkeep.write_lock(pipeline(), say)])],
+        "io": {"capture": False},
+    }
+
+
+def cache_of_packages() -> Task:
+    """`doit cache prune`, `doit cache export FILE`, `doit cache import FILE`."""
+    return {
+        "doc": "look after fetched packages: prune, export FILE, import FILE",
+        "actions": [(_look_after_cache,)],
+        "pos_arg": "words",
+        "io": {"capture": False},
+    }
+
+
+def _look_after_cache(words: list[str]) -> TaskFailed | None:
+    return guarded(lambda: upkeep.look_after_cache(pipeline(), words, say))
+
+
+def _is_made(name: str) -> bool:
+    try:
+        return pipeline().find(name) is not None
+    except PipelineError:
+        return False  # the same error comes again from the action, where it is reported

@@ -1,0 +1,50 @@
+"""Checks of the repository, and rebuilds that must give the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from doit.task import Task as DoitTask
+
+from xwhep_packaging import checks, settings
+from xwhep_packaging.tasks.base import Task, guarded, pipeline, say, under
+from xwhep_packaging.verify import verdict
+from xwhep_packaging.verify.variations import VARIATIONS
+from xwhep_packaging.verify.verdict import Plan
+
+
+def test() -> Iterator[Task | DoitTask]:
+    """Every check as one task, which goes on after a failure, and each alone as test:NAME."""
+    apart = "endurance" in pipeline().steps
+    every = checks.all_checks(pipeline().store, pipeline().settings.file, endurance=apart)
+    yield {"basename": "test", **_check_task(every, "every check that CI runs")}
+    for check in every:
+        yield under("test", check.name, _check_task([check], check.doc))
+
+
+def _check_task(some: list[checks.Check], doc: str) -> Task:
+    def run() -> None:
+        logs = pipeline().store.scratch("logs")
+        checks.Runner(logs=logs, environment=settings.passed_on(), say=say).run(some)
+
+    return {"doc": doc, "actions": [(guarded, [run])], "io": {"capture": False}}
+
+
+def verify() -> Iterator[Task | DoitTask]:
+    """All variations in pairs as one task, the bounded set and each variation alone as verify:NAME."""
+    plans: dict[str, tuple[str, Callable[[], Plan]]] = {
+        "ci": ("two rebuilds, each variation on in one of them; no root made again", verdict.plan_bounded),
+        **{name: (one.doc, partial(verdict.plan_one, name)) for name, one in VARIATIONS.items()},
+    }
+    yield {"basename": "verify", **_verify_task(verdict.plan_all, "rebuild under variations, each pair of them met")}
+    for name, (doc, plan) in plans.items():
+        yield under("verify", name, _verify_task(plan, doc))
+
+
+def _verify_task(plan: Callable[[], Plan], doc: str) -> Task:
+    def run() -> None:
+        verdict.verify(pipeline(), plan(), say)
+
+    needs = [name for name in pipeline().steps if name.startswith(("debs:", "images:"))]
+    return {"doc": doc, "actions": [(guarded, [run])], "task_dep": needs, "io": {"capture": False}}

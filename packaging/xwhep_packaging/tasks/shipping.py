@@ -1,0 +1,92 @@
+"""What leaves the machine: releases, channels, and the files that other tools run a grid by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from doit import get_var
+from doit.task import Task as DoitTask
+
+from xwhep_packaging import deployer
+from xwhep_packaging.release import moving, pushing
+from xwhep_packaging.tasks.base import Task, guarded, pipeline, say, under
+
+DEPLOY_DOCS = {
+    "compose": "files for Compose, on one machine",
+    "swarm": "files for Docker Swarm, on several machines",
+    "kubernetes": "files for Kubernetes: a base and two overlays",
+}
+
+
+def release() -> Iterator[Task | DoitTask]:
+    """A build that was verified, and what its gates lack done first; a gate is left out by its name alone."""
+    yield {
+        "basename": "release",
+        "doc": "make a signed release of this build (skip=verify,endurance leaves checks out, and says so)",
+        "actions": [(guarded, [lambda: moving.make(pipeline(), str(get_var("skip") or ""), say)])],
+        "task_dep": ["build"],
+        "io": {"capture": False},
+    }
+    fields = {
+        "doc": "copy a release's images to a registry (registry=HOST[:PORT][/PATH] version=VERSION insecure=1)",
+        "actions": [(guarded, [_push])],
+        "io": {"capture": False},
+    }
+    yield under("release", "push", fields)
+
+
+def _push() -> None:
+    insecure = str(get_var("insecure") or "") not in ("", "0", "no")
+    registry = pushing.Registry(address=str(get_var("registry") or ""), insecure=insecure)
+    moving.push(pipeline(), registry, str(get_var("version") or ""), say)
+
+
+def promote() -> Task:
+    return {
+        "doc": "show a release in a channel (channel=nightly|testing|stable version=VERSION; the newest by default)",
+        "actions": [(guarded, [lambda: moving.promote(pipeline(), _channel(), str(get_var("version") or ""), say)])],
+        "io": {"capture": False},
+    }
+
+
+def rollback() -> Task:
+    return {
+        "doc": "show in a channel again what it showed before (channel=NAME)",
+        "actions": [(guarded, [lambda: moving.rollback(pipeline(), _channel(), say)])],
+        "io": {"capture": False},
+    }
+
+
+def _channel() -> str:
+    return str(get_var("channel") or "nightly")
+
+
+def deploy() -> Iterator[Task | DoitTask]:
+    """The files of every way as one task, each alone as deploy:WAY, and the composed grid up and down."""
+    images = [name for name in pipeline().steps if name.startswith("images:")]
+    ways: dict[str, tuple[str, Callable[[], object]]] = {
+        way: (doc, partial(_deploy_files, way)) for way, doc in DEPLOY_DOCS.items()
+    }
+    ways["compose_up"] = ("start the composed grid, and let a test job go through it (workers=N)", _compose_up)
+    ways["compose_down"] = ("stop the composed grid; its data stays", lambda: deployer.compose_down(pipeline(), say))
+    yield {
+        "basename": "deploy",
+        "doc": "files to run a grid by: Compose, Swarm, Kubernetes",
+        "actions": [(guarded, [lambda: _deploy_files(*DEPLOY_DOCS)])],
+        "task_dep": images,
+        "io": {"capture": False},
+    }
+    for name, (doc, action) in ways.items():
+        needs = [] if name == "compose_down" else images
+        fields = {"doc": doc, "actions": [(guarded, [action])], "task_dep": needs, "io": {"capture": False}}
+        yield under("deploy", name, fields)
+
+
+def _deploy_files(*ways: str) -> None:
+    for way in ways:
+        say(f"{way:<12} {deployer.write(pipeline(), way)}")
+
+
+def _compose_up() -> None:
+    deployer.compose_up(pipeline(), get_var("workers"), say)
