@@ -14,7 +14,7 @@ DOIT_CONFIG = base.CONFIG
 
 
 def task_stages() -> Iterator[base.Task]:
-    yield from building.stages()  # source, packages, base, debs, lint, images, conf, bound
+    yield from building.stages()  # source, packages, base, debs, lint, pedantic, images, conf, bound
 
 
 def task_network_test() -> base.Task:

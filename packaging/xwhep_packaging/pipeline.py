@@ -201,7 +201,11 @@ class Pipeline:
                 maker=lambda draft: self._make_debs(name, draft),
             ),
         ]
-        return [*steps, self._lint_step(name)] if definition.lint else steps
+        return (
+            [*steps, self._lint_step(name, lint.QUICK), self._lint_step(name, lint.STRICT)]
+            if definition.lint
+            else steps
+        )
 
     def _debs_recipe(self, name: str) -> Recipe:
         overlay = self._overlay(name)
@@ -286,14 +290,18 @@ class Pipeline:
         packages = sorted(set(own_packages(definition)) - set(self.settings.chroot.packages))
         return base.Additions(packages=tuple(packages), clauses=tuple(clauses))
 
-    def _lint_step(self, name: str) -> Step:
+    def _lint_step(self, name: str, strictness: lint.Strictness) -> Step:
         built = f"debs:{name}"
+
+        def make(draft: Draft) -> None:
+            lint.make_lint(strictness, {"debs": self.output(built), "chroot": self.output(CHROOT)}, draft)
+
         return Step(
-            name=f"lint:{name}",
+            name=f"{strictness.stage}:{name}",
             doc=f"check the packages of {name} with lintian",
             needs=(built, CHROOT),
-            recipe=lambda: lint.recipe(name, self.keys(built, CHROOT), build.code()),
-            maker=lambda draft: lint.make_lint({"debs": self.output(built), "chroot": self.output(CHROOT)}, draft),
+            recipe=lambda: lint.recipe(strictness, name, self.keys(built, CHROOT), build.code()),
+            maker=make,
         )
 
     def _image_step(self, name: str) -> Step:

@@ -18,6 +18,7 @@ STAGE_DOCS = {
     "base": "make the root file systems that builds and images stand on",
     "debs": "build each source's packages in a clean chroot without network",
     "lint": "check the packages with the suite's lintian",
+    "pedantic": "the same, all of lintian's checks and tags; a release has it done",
     "images": "bake the images from the packages",
     "conf": "make the private packages of the configured deployment",
     "bound": "bake the private images of the configured deployment",
