@@ -22,6 +22,12 @@ export PYBUILD_SYSTEM = pyproject
 %:
 \tdh $@ --buildsystem=pybuild
 """
+# What lintian's hints mean for a source that is made anew from each commit.
+OVERRIDES = {
+    "debian-watch-file-is-missing": "New versions come from the project's repository; there is no page to watch.",
+    "maintainer-manual-page": "The page is made from the command's own --help, or comes from the overlay.",
+}
+NO_HOMEPAGE = {"no-homepage-field": "The project's metadata name none."}
 SHIM_PATCH = "setup-py.patch"
 
 
@@ -51,8 +57,12 @@ class DebianFolder:
         self._write("control", edited_control(self.debian / "control", self._edits(sysusers)))
         self._write(
             "changelog",
-            control.changelog_entry((self.project.debian_name, self.version), self.commit, source["Maintainer"]),
+            control.changelog_entry(
+                (self.project.debian_name, self.version), self.commit, source["Maintainer"]
+            ).rstrip()
+            + "\n",
         )
+        self._write("source/lintian-overrides", self._overrides_of_lintian())
         self._write("rules", RULES.format(name=self.project.debian_name))
         if "copyright" not in own:
             self._write("copyright", self._copyright())
@@ -78,6 +88,10 @@ class DebianFolder:
             description=f"{synopsis(self.project)}\n{long_description(self.project)}",
             homepage=self.homepage or self.project.homepage,
         )
+
+    def _overrides_of_lintian(self) -> str:
+        reasons = {**OVERRIDES, **({} if self.homepage or self.project.homepage else NO_HOMEPAGE)}
+        return "".join(f"# {reason}\n{self.project.debian_name} source: {tag}\n" for tag, reason in reasons.items())
 
     def _copyright(self) -> str:
         found = sorted(path for path in self.tree.iterdir() if path.is_file() and LICENCE_FILES.fullmatch(path.name))
@@ -121,6 +135,8 @@ class Edits:
 def build_depends(project: Project, *, sysusers: bool) -> list[str]:
     """The Build-Depends of the Debian source; what builds the wheel is known from the project itself."""
     own = {package for package in project.build_requires.values() if package and package != "python3-wheel"}
+    if "python3-pkg-resources" in own:  # so the suite's table calls setuptools, for programs that run
+        own = own - {"python3-pkg-resources"} | {"python3-setuptools"}
     sequences = ["dh-sequence-python3", *(["dh-sequence-installsysusers"] if sysusers else [])]
     python = "python3-all" if project.pure else "python3-all-dev"
     return ["debhelper-compat (= 13)", *sequences, "pybuild-plugin-pyproject", python, *sorted(own)]
