@@ -38,6 +38,7 @@ SYSTEM_FILES = {
         "/usr/lib/tmpfiles.d/xwhep-server.conf",
     },
     "worker": {
+        "/usr/share/lintian/overrides/xwhep-worker",
         "/usr/lib/systemd/system/xwhep-worker.service",
         "/usr/lib/sysusers.d/xwhep-worker.conf",
         "/usr/lib/tmpfiles.d/xwhep-worker.conf",
