@@ -37,6 +37,24 @@ def test_all_pairs_of_variations_give_the_same_bits(built: Clone) -> None:
     assert record(built, "latest")["identical"] is True
 
 
+@pytest.mark.nightly
+def test_the_commit_that_brought_a_leak_is_found(built: Clone) -> None:
+    before = built.git("rev-parse", "HEAD")
+    try:
+        built.change("src/xwhep/client/main.py", "# before\n")
+        built.change("debian/rules", f"\n{LEAK}")
+        wanted = built.git("rev-parse", "HEAD")
+        built.change("docs/note.md", "A note.\n")
+        built.change("src/xwhep/client/main.py", "# after\n")
+        process = built.start("verify:bisect", "variation=timezone", f"good={before}")
+        said, _ = process.communicate(timeout=WHOLE_LIMIT_S)
+        assert process.returncode == 0, said
+        assert record(built, "bisect")["commit"] == wanted
+        assert wanted in said
+    finally:
+        built.git("reset", "--quiet", "--hard", before)
+
+
 def test_a_leak_is_found_and_named(built: Clone) -> None:
     """A package that writes its time zone down: found by a rebuild in it and in the image, and nothing else is."""
     before = built.git("rev-parse", "HEAD")

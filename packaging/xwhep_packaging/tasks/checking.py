@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from doit import get_var
 from doit.task import Task as DoitTask
 
 from xwhep_packaging import checks, settings
 from xwhep_packaging.tasks.base import Task, guarded, pipeline, say, under
-from xwhep_packaging.verify import verdict
+from xwhep_packaging.verify import bisect, verdict
 from xwhep_packaging.verify.variations import VARIATIONS
 from xwhep_packaging.verify.verdict import Plan
 
@@ -40,6 +41,18 @@ def verify() -> Iterator[Task | DoitTask]:
     yield {"basename": "verify", **_verify_task(verdict.plan_all, "rebuild under variations, each pair of them met")}
     for name, (doc, plan) in plans.items():
         yield under("verify", name, _verify_task(plan, doc))
+    yield under("verify", "bisect", _bisect_task())
+
+
+def _bisect_task() -> Task:
+    def run() -> None:
+        bisect.bisect(pipeline(), str(get_var("variation") or ""), str(get_var("good") or ""), say)
+
+    return {
+        "doc": "the first commit that gives other bytes (variation=NAME good=COMMIT)",
+        "actions": [(guarded, [run])],
+        "io": {"capture": False},
+    }
 
 
 def _verify_task(plan: Callable[[], Plan], doc: str) -> Task:

@@ -52,6 +52,12 @@ def steps_of(pipeline: Pipeline, *, cold: bool) -> list[str]:
     return [name for name in pipeline.steps if name.startswith(ships)]
 
 
+def head_of(pipeline: Pipeline) -> str:
+    """The commit that rebuilds are made from: whole, as the pipeline file's repository has it."""
+    argv = ["git", "-c", "safe.directory=*", "-C", str(pipeline.settings.root_folder), "rev-parse", "HEAD"]
+    return command.run(Command(argv=argv, error=VerifyError)).stdout.strip()
+
+
 def command_of(rebuild: Rebuild, folder: Path, doit: Sequence[str]) -> list[str]:
     """The words of a rebuild: what each variation puts before it, then doit."""
     wraps = [word for name in rebuild.names for word in VARIATIONS[name].wrap]

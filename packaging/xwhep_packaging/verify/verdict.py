@@ -17,10 +17,10 @@ from xwhep_packaging.artefacts import Manifest, Output
 from xwhep_packaging.errors import LockError, VerifyError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.store import write_durably
-from xwhep_packaging.verify import covering, evidence
+from xwhep_packaging.verify import bisect, covering, evidence
 from xwhep_packaging.verify.causes import Known
 from xwhep_packaging.verify.explain import Finding, explain
-from xwhep_packaging.verify.rebuild import Rebuild, rebuilt, steps_of
+from xwhep_packaging.verify.rebuild import Rebuild, head_of, rebuilt, steps_of
 from xwhep_packaging.verify.variations import BOUNDED, VARIATIONS, known_of, possible
 
 NAMES_ONLY = frozenset({"tags"})  # a rebuild's images have names of their own
@@ -126,6 +126,7 @@ def _verified(pipeline: Pipeline, name: str, row: tuple[str, ...], say: Callable
     seconds = round(time.monotonic() - started, 1)
     verdict = Verdict(name=name, variations=row, compared=compared, seconds=seconds, differences=found)
     _write(pipeline, name, verdict.record())
+    bisect.remember(pipeline.store.scratch("verify"), head_of(pipeline), row, identical=not found)
     say(f"{'✗' if found else '✓'}  verify:{name:<17} {verdict.word}, {compared} compared, {seconds} s")
     return verdict
 

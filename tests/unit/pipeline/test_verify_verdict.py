@@ -14,7 +14,7 @@ import pytest
 from xwhep_packaging.artefacts import Output
 from xwhep_packaging.errors import LockError, VerifyError
 from xwhep_packaging.store import Draft, Recipe, Store
-from xwhep_packaging.verify import evidence, verdict
+from xwhep_packaging.verify import bisect, evidence, verdict
 from xwhep_packaging.verify.causes import Known
 from xwhep_packaging.verify.rebuild import Rebuild
 from xwhep_packaging.verify.verdict import Plan
@@ -60,6 +60,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
             yield {"debs:grid": again}
 
         monkeypatch.setattr(verdict, "rebuilt", rebuilt)
+        monkeypatch.setattr(verdict, "head_of", lambda pipeline: "c" * 40)
         said: list[str] = []
         builder = Builder(store=Store(tmp_path), first=first, reasons=list(reasons))
         verdict.verify(builder, plan, said.append)  # type: ignore[arg-type]
@@ -80,6 +81,7 @@ def test_equal_builds_pass_and_are_written_down(tmp_path: Path, run: Run) -> Non
     latest = record(tmp_path, "latest")
     assert (latest["identical"], latest["compared"], latest["differences"]) == (True, 1, [])
     assert latest["variations"] == ["timezone"]
+    assert bisect.known_verdicts(tmp_path / "verify", "timezone") == {"c" * 40: True}
 
 
 def test_what_is_not_possible_is_said(tmp_path: Path, run: Run) -> None:
