@@ -173,7 +173,7 @@ def _clone(pipeline: Pipeline) -> Iterator[Path]:
         command.run(Command(argv=argv, error=VerifyError))
         for stage in SHARED:
             (clone / STORE / stage).mkdir(parents=True)
-            for folder in (pipeline.store.root / stage).iterdir():
+            for folder in (pipeline.store.root / stage).glob("*"):
                 (clone / STORE / stage / folder.name).symlink_to(folder.absolute())
         yield clone
 
