@@ -15,7 +15,7 @@ import pytest
 from clones import REPOSITORY
 from grids import Grid
 from machines import Machine, booted, make_root, why_not
-from reversioned import reversioned
+from releases import PREVIOUS, packages
 from workshop import LOCK
 from xwhep.common.join import parse_join_line
 from xwhep_packaging import lockfile, settings
@@ -25,7 +25,6 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root file systems nee
 ROLES = ("server", "worker", "client")
 NAMES = [name for role in ROLES for name in (f"xwhep-{role}", f"xwhep-{role}-conf")]
 SOON_S = 30.0
-EARLIER = "11.0.0~a"
 PROGRAM = '#!/bin/sh\nsleep "$2"\necho "hello $1"\n'
 AS_SERVER = ("runuser", "--user", "xwhep-server", "--", "xwhep-server")
 SOURCE = "etc/apt/sources.list.d/xwhep.sources"
@@ -65,10 +64,10 @@ def source(configured: Grid, tmp_path_factory: pytest.TempPathFactory) -> Source
 
 @pytest.fixture(scope="module")
 def machine(configured: Grid, source: Source) -> Iterator[Machine]:
-    """All six packages are installed, each role's own as an earlier version, and a program is registered."""
+    """All six packages are installed, each role's own from the release before, and a program is registered."""
     with booted(source.folder.parent) as machine:
         for role in ROLES:
-            reversioned(configured.package(role), EARLIER, source.folder)
+            source.put(packages(PREVIOUS)[f"xwhep-{role}"])
             source.put(configured.conf_package(role))
         source.publish(machine)
         machine.run("apt-get", "install", "--yes", "--no-install-recommends", *NAMES)
@@ -146,7 +145,7 @@ def test_a_release_that_was_changed_is_refused(machine: Machine, release: Path) 
 
 def test_upgrade_keeps_jobs_data_and_logins(machine: Machine, configured: Grid, release: Path) -> None:
     """To a release, under two jobs that run and two that wait. The login is that of before: nobody types a password."""
-    assert versions(machine) == {EARLIER}
+    assert versions(machine) == {PREVIOUS}
     words = ("xw", "job", "submit", "hello", "--cpus", "1", "--", "again", LONG_S)
     jobs = [machine.run(*words).stdout.split()[-1] for _ in range(4)]
     deadline = time.monotonic() + SOON_S
@@ -163,6 +162,19 @@ def test_upgrade_keeps_jobs_data_and_logins(machine: Machine, configured: Grid, 
     for number, job in enumerate(jobs):
         machine.run("xw", "job", "results", job, "-o", f"results-{number}")
         assert (machine.root / "root" / f"results-{number}" / "stdout").read_text() == "hello again\n"
+
+
+def test_back_to_the_release_before(machine: Machine) -> None:
+    """As docs/howto/upgrade.md says, with the backup that was taken before."""
+    older = [f"xwhep-{role}={PREVIOUS}" for role in ROLES]
+    machine.run("systemctl", "stop", "xwhep-server")
+    machine.run("apt-get", "install", "--yes", "--allow-downgrades", *older)
+    machine.run("systemctl", "stop", "xwhep-server")
+    machine.run("xwhep-server", "restore", "--force", "/var/backups/before.backup")
+    machine.run("systemctl", "start", "xwhep-server")
+    assert versions(machine) == {PREVIOUS}
+    done = machine.run("timeout", "60", "xw", "job", "submit", "hello", "--wait", "--", "from before", "0")
+    assert "hello from before" in done.stdout  # with login, program and worker of then
 
 
 def test_purged_without_a_trace(machine: Machine) -> None:
