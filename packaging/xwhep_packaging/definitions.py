@@ -15,6 +15,10 @@ from msgspec import Meta
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.+-]*\Z", max_length=64)]
 DebianPackage = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9+.-]+\Z")]
 Sha256 = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")]
+# Part of a shell word in one of mmdebstrap's hooks, hence nothing that a shell takes for more than a pattern.
+PathPattern = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._+*?@-]+)+\Z")]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Reason = Annotated[str, Meta(min_length=8)]
 Argv = Annotated[list[str], Meta(min_length=1)]
 
 
@@ -116,12 +120,23 @@ class HealthCheck(Section, frozen=True, kw_only=True):
     retries: Annotated[int, Meta(ge=1)] = 3
 
 
+class Expects(Section, frozen=True, kw_only=True):
+    """What a release makes sure of. `size_mb`: the most that the image may have, uncompressed; 0: any. `ports`: exactly
+    those it has to announce. `shells`: which it has, and why; `files`: patterns of those that no package owns, and why.
+    """
+
+    size_mb: Annotated[int, Meta(ge=0)] = 0
+    ports: list[Port] = []
+    shells: dict[Name, Reason] = {}
+    files: dict[PathPattern, Reason] = {}
+
+
 class Image(Section, frozen=True, kw_only=True):
     """One image: the .debs installed in it, and either a folder with a Containerfile or the settings that make one.
 
     `debs` maps a source to those of its packages that go in; the first source gives the image its version. `packages`
     are Debian packages beside those of [base]. `user` is a number or UID:GID; `volumes` are its folders, the first one
-    is where it starts. `dated_name` begins the second, dated name; empty: PRODUCT-NAME.
+    is where it starts. `dated_name` begins the second, dated name; empty: PRODUCT-NAME. `expects` is part of no key.
     """
 
     debs: dict[Name, list[DebianPackage]]
@@ -129,12 +144,13 @@ class Image(Section, frozen=True, kw_only=True):
     packages: list[DebianPackage] = []
     dated_name: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9.-]*)?\Z", max_length=64)] = ""
     user: Annotated[str, Meta(pattern=r"^[0-9]+(:[0-9]+)?\Z")] = "65534"
-    ports: list[Annotated[int, Meta(ge=1, le=65535)]] = []
+    ports: list[Port] = []
     volumes: list[Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._+-]+)+\Z")]] = []
     environment: dict[Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")], str] = {}
     entrypoint: list[str] = []
     command: list[str] = []
     health: HealthCheck | None = None
+    expects: Expects = Expects()
 
     @property
     def described(self) -> list[str]:

@@ -24,9 +24,11 @@ from xwhep_packaging.definitions import (
     BUILDERS,
     AnySource,
     DebianPackage,
+    Expects,
     HealthCheck,
     Image,
     Name,
+    PathPattern,
     Section,
     Service,
     StdebSource,
@@ -53,9 +55,6 @@ OVERRIDES = {
 
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 SWITCHES = frozenset({"XWHEP_LOCKED"})  # of the above, those that are true or false
-
-# Part of a shell word in one of mmdebstrap's hooks, hence nothing that a shell takes for more than a pattern.
-PathPattern = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._+*?@-]+)+\Z")]
 
 
 class Product(Section, frozen=True, kw_only=True):
@@ -326,6 +325,7 @@ def _known_keys() -> set[str]:
         Service,
         Image,
         HealthCheck,
+        Expects,
         NetworkTest,
         Deploy,
         Deployment,

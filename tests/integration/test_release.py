@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from spdx_tools.spdx.parser.parse_anything import parse_file
+from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
 from clones import REPOSITORY
 from grids import Grid
@@ -51,7 +54,7 @@ def described(release: Path) -> dict[str, Any]:
 def test_it_verifies_with_its_key_and_nothing_else_of_ours(release: Path) -> None:
     done = checked(release, release / "release-key.asc")
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(done.stdout.splitlines()) == 5
+    assert len(done.stdout.splitlines()) == 6
 
 
 def test_it_holds_what_was_built(configured: Grid, release: Path) -> None:
@@ -64,6 +67,34 @@ def test_it_holds_what_was_built(configured: Grid, release: Path) -> None:
         found = list((release / "apt" / "pool").rglob(Path(row["path"]).name))
         assert [path.read_bytes() for path in found] == [Path(row["path"]).read_bytes()]
     assert "Left out for this release: endurance, verify." in (release / "index.html").read_text()
+
+
+def test_its_bills_name_every_package_and_every_other_file(configured: Grid, release: Path) -> None:
+    """Valid by their schemas; unit tests have more of the form."""
+    told, names = described(release), {path.name for path in (release / "sbom").iterdir()}
+    about = [*(row["package"] for row in told["debs"]), *(f"xwhep-{row['name']}-image" for row in told["images"])]
+    assert names == {f"{name}.{form}.json" for name in about for form in ("spdx", "cdx")}
+    spdx = release / "sbom" / "xwhep-worker-image.spdx.json"
+    assert validate_full_spdx_document(parse_file(str(spdx))) == []
+    packages = {row["name"]: row for row in json.loads(spdx.read_text())["packages"]}
+    assert packages["libc6"]["checksums"], "the lock knows it"
+    assert packages["nbody"]["checksums"][0]["checksumValue"] in {row["sha256"] for row in told["debs"]}
+    cdx = json.loads((release / "sbom" / "xwhep-client-image.cdx.json").read_text())
+    loose = [part for part in cdx["components"] if part["type"] == "file"]
+    assert all(any(said["name"] == "xwhep:reason" for said in part["properties"]) for part in loose)
+    envelope = json.loads((release / "attestations" / "provenance.json").read_text())
+    provenance = json.loads(base64.b64decode(envelope["payload"]))
+    made = {row["name"] for row in provenance["predicate"]["runDetails"]["byproducts"]}
+    assert made == {"sizes.json", *(f"sbom/{name}" for name in names)}
+
+
+def test_its_sizes_are_within_budget_and_whole(release: Path) -> None:
+    sizes = json.loads((release / "sizes.json").read_text())
+    assert {row["name"]: row["size"] for row in described(release)["images"]} == {
+        name: said["size"] for name, said in sizes.items()
+    }
+    for said in sizes.values():
+        assert said["size"] == sum(said["packages"].values()) <= said["budget"]
 
 
 def test_it_holds_nothing_private(configured: Grid, release: Path) -> None:
@@ -112,6 +143,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
     "layer": lambda release: flipped(bigger_than(release / "oci" / "blobs", 10_000_000)),
     "images": lambda release: replaced(release / "oci" / "index.json", b'{"manifests": []}'),
     "statement": lambda release: flipped(release / "attestations" / "provenance.json"),
+    "bill of materials": lambda release: flipped(first(release, "xwhep-server.spdx.json")),
     "page": lambda release: flipped(release / "index.html"),
     "list": lambda release: flipped(release / "SHA256SUMS"),
     "signature": lambda release: flipped(release / "SHA256SUMS.asc"),

@@ -5,8 +5,9 @@ build, endurance, verify ──> staged in RELEASES/.staging ──> verify-rele
     apt/            a signed repository, one suite a channel
     oci/            the images as an OCI layout
     buildinfo/      what each package was built with
-    attestations/   signed statements: provenance, network test, verify
-    release.json, CHANGELOG.md, *.sources, release-key.asc, index.html, SHA256SUMS and its signature
+    sbom/           bills of materials of each package and image
+    attestations/   signed statements: provenance, network test, structure, verify
+    sizes.json, release.json, CHANGELOG.md, *.sources, release-key.asc, index.html, SHA256SUMS and its signature
 
 A release is never changed, and a version never gets other bytes.
 """
@@ -30,14 +31,16 @@ from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.release import page, statements
 from xwhep_packaging.release.channels import CHANNELS, Channels
 from xwhep_packaging.release.layout import Layout, Named
+from xwhep_packaging.release.papers import BYPRODUCTS, Papers, subjects_of
 from xwhep_packaging.release.repository import About, Index, pool_folder, write_suite
 from xwhep_packaging.release.signing import Key, key_of
+from xwhep_packaging.release.structure import Subject
 from xwhep_packaging.store import remove_tree, sync_tree
 
 FOLDER = "release"
 OWN_KEY = "release-key/secret.asc"
 CHECKER = Path("scripts") / "verify-release"
-GATES = ("verify", "endurance")
+GATES = ("verify", "endurance", "structure")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,11 @@ class Making:
     @property
     def version(self) -> str:
         return str(self.report["version"])
+
+    @cached_property
+    def subjects(self) -> list[Subject]:
+        """Its images; reading them takes seconds."""
+        return subjects_of(self.pipeline, self.report)
 
     def run(self) -> Path:
         """Make it, unless it is made; returns its folder.
@@ -146,6 +154,8 @@ class Stage:
         self.making.say("·  release: the images")
         images = Layout(self.folder / "oci").write(self._images())
         self._text("release.json", json.dumps({**content, "manifests": images}, indent=1) + "\n")
+        self.making.say("·  release: bills of materials")
+        Papers(pipeline=self._pipeline, report=self.making.report, subjects=self.making.subjects).write(self.folder)
         self._text("release-key.asc", self.key.public())
         self._text("CHANGELOG.md", changelog(self._pipeline, self.making.channels, self.making.version))
         for channel in CHANNELS:
@@ -215,10 +225,13 @@ class Stage:
         folder = self.folder / "attestations"
         folder.mkdir()
         report, pipeline = self.making.report, self._pipeline
-        made = {"provenance": statements.provenance(subjects, built(self.making))}
+        made = {"provenance": statements.provenance(subjects, built(self.making, _byproducts(subjects)))}
         tested = {"engine": report["engine"], "tests": str(report["network_test"]["tests"])}
         parts = ["network_test", *([] if "endurance" in self.making.skipped else ["endurance"])]
         made["network-test"] = statements.test_result(subjects, "PASSED", parts, tested)
+        if "structure" not in self.making.skipped:
+            images = [f"structure of {subject.name}" for subject in self.making.subjects]
+            made["structure"] = statements.test_result(subjects, "PASSED", images, {"engine": report["engine"]})
         if "verify" not in self.making.skipped:
             record = json.loads((pipeline.store.scratch("verify") / "latest.json").read_text(encoding="utf-8"))
             compared = {"compared": str(record["compared"])}
@@ -234,7 +247,11 @@ class Stage:
         (self.folder / name).write_text(text, encoding="utf-8")
 
 
-def built(making: Making) -> statements.Built:
+def _byproducts(files: statements.Subjects) -> statements.Subjects:
+    return [(name, sha256) for name, sha256 in files if name.startswith(BYPRODUCTS)]
+
+
+def built(making: Making, byproducts: statements.Subjects) -> statements.Built:
     """What went in, from the manifests of what was built."""
     pipeline = making.pipeline
     commits = {name: pipeline.commit(name) for name in pipeline.settings.sources}
@@ -254,6 +271,7 @@ def built(making: Making) -> statements.Built:
         tools=pipeline.tools,
         keys=making.report["keys"],
         skipped=making.skipped,
+        byproducts=byproducts,
         finished_at=int(making.report["finished_at"]),
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from xwhep_packaging import report
 from xwhep_packaging.errors import ReleaseError
 from xwhep_packaging.pipeline import Pipeline
-from xwhep_packaging.release import pushing
+from xwhep_packaging.release import pushing, structure
 from xwhep_packaging.release.channels import Channels
 from xwhep_packaging.release.making import FOLDER, GATES, Making, check
 from xwhep_packaging.verify import verdict
@@ -23,11 +23,15 @@ def make(pipeline: Pipeline, skip: str, say: Say) -> None:
 
     Raises:
         ReleaseError: an unknown gate is to be skipped.
-        VerifyError, NetworkTestError: a gate does not hold.
+        ReleaseError, VerifyError, NetworkTestError: a gate does not hold.
     """
     skipped = tuple(sorted(filter(None, skip.split(","))))
     if unknown := [name for name in skipped if name not in GATES]:
         raise ReleaseError(f"there is no check {unknown[0]!r} to skip", next_step=f"one of {', '.join(GATES)}")
+    making = Making(pipeline=pipeline, skipped=skipped, say=say)
+    if "structure" not in skipped:
+        say("·  structure")
+        structure.check(making.subjects)
     if "endurance" not in skipped and "endurance" in pipeline.steps and pipeline.find("endurance") is None:
         say("·  endurance")
         pipeline.make("endurance")
@@ -36,7 +40,7 @@ def make(pipeline: Pipeline, skip: str, say: Say) -> None:
         verdict.verify(pipeline, verdict.plan_bounded(), say)
     for name in skipped:
         say(f"!  {name} is left out, and the release says so")
-    Making(pipeline=pipeline, skipped=skipped, say=say).run()
+    making.run()
 
 
 def is_verified(pipeline: Pipeline) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from string import Template
 from typing import Any
+from urllib.parse import quote
 
 MEGABYTE = 1_000_000
 DIGEST_SHOWN = 12
@@ -44,13 +45,15 @@ sudo apt install $first</pre>
 <p>An OCI layout of all of them is in <a href="oci/index.json"><code>oci/</code></a>: copy the folder, then
 <code>podman pull oci:oci:$example</code>.</p>
 <div class="table"><table>
-<tr><th>Image</th><th>Names</th><th>Size</th></tr>
+<tr><th>Image</th><th>Names</th><th>Size</th><th>Made of</th></tr>
 $images
 </table></div>
 
+<p><a href="sizes.json">sizes.json</a> says which package brings how many of these megabytes.</p>
+
 <h2>Packages</h2>
 <div class="table"><table>
-<tr><th>Package</th><th>Version</th><th>SHA256</th></tr>
+<tr><th>Package</th><th>Version</th><th>SHA256</th><th>Made of</th></tr>
 $debs
 </table></div>
 
@@ -77,6 +80,7 @@ def render(content: Mapping[str, Any], url: str) -> str:
             escape(row["name"]),
             "<br>".join(f"<code>{escape(tag.removesuffix(':latest'))}</code>" for tag in row["tags"]),
             f"{row['size'] / MEGABYTE:.1f} MB",
+            _bills(f"{content['product']}-{row['name']}-image"),
         )
         for row in content["images"]
     ]
@@ -85,6 +89,7 @@ def render(content: Mapping[str, Any], url: str) -> str:
             escape(row["package"]),
             escape(row["version"]),
             f"<code title='{row['sha256']}'>{row['sha256'][:DIGEST_SHOWN]}</code>",
+            _bills(row["package"]),
         )
         for row in content["debs"]
     ]
@@ -108,6 +113,12 @@ def render(content: Mapping[str, Any], url: str) -> str:
         images="\n".join(images),
         debs="\n".join(debs),
     )
+
+
+def _bills(name: str) -> str:
+    """Links to both forms of a bill of materials."""
+    forms = {"spdx": "SPDX", "cdx": "CycloneDX"}
+    return " ".join(f'<a href="sbom/{quote(name)}.{form}.json">{word}</a>' for form, word in forms.items())
 
 
 def _row(*cells: str) -> str:

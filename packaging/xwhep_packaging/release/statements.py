@@ -1,6 +1,7 @@
 """What a release says about itself, signed: in-toto statements in DSSE envelopes, beside the files, never inside them.
 
     provenance.json      SLSA provenance 1.0: what was built, of which commit and packages, by which pipeline
+    structure.json       in-toto test result: what was made sure of in each image; may be left out by name as well
     network-test.json    in-toto test result: what the containers did together
     verify.json          in-toto test result: the rebuilds under variations; left out, and said so, where none was made
 
@@ -40,13 +41,15 @@ class Source:
 @dataclass(frozen=True, kw_only=True)
 class Built:
     """What provenance tells. `sources`: the product's first; `packages`: (name, version, sha256) of the locked .debs in
-    chroots and images; `skipped`: checks that were left out, by name; `finished_at`: UTC seconds, by the wall clock."""
+    chroots and images; `skipped`: checks that were left out, by name; `byproducts`: files that describe what was made;
+    `finished_at`: UTC seconds, by the wall clock."""
 
     sources: Sequence[Source]
     packages: Sequence[tuple[str, str, str]]
     tools: Mapping[str, str]
     keys: Mapping[str, str]
     skipped: Sequence[str]
+    byproducts: Subjects
     finished_at: int
 
 
@@ -70,6 +73,7 @@ def provenance(subjects: Subjects, built: Built) -> dict[str, Any]:
             "runDetails": {
                 "builder": {"id": "https://xwhep.invalid/pipeline", "version": dict(built.tools)},
                 "metadata": {"finishedOn": rfc3339(built.finished_at)},
+                "byproducts": _descriptors(built.byproducts),
             },
         },
     )
@@ -103,7 +107,11 @@ def pre_authentication(payload: str) -> str:
 def _statement(subjects: Subjects, kind: str, predicate: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "_type": STATEMENT_TYPE,
-        "subject": [{"name": name, "digest": {"sha256": sha256}} for name, sha256 in subjects],
+        "subject": _descriptors(subjects),
         "predicateType": kind,
         "predicate": predicate,
     }
+
+
+def _descriptors(files: Subjects) -> list[dict[str, Any]]:
+    return [{"name": name, "digest": {"sha256": sha256}} for name, sha256 in files]

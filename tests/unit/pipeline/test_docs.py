@@ -125,6 +125,8 @@ def shown(value: Any) -> str:
         return "empty"
     if value is None:
         return "(none)"
+    if isinstance(value, msgspec.Struct):
+        return "(see below)"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, list | tuple):
@@ -152,6 +154,7 @@ def expected() -> dict[str, dict[str, str]]:
         "[[sources.NAME.services]]": definitions.Service,
         "[images.NAME]": definitions.Image,
         "[images.NAME.health]": definitions.HealthCheck,
+        "[images.NAME.expects]": definitions.Expects,
         "[network_test]": settings.NetworkTest,
         "[lock]": settings.Lock,
         "[cache]": settings.Cache,

@@ -238,6 +238,7 @@ def test_provenance_names_commit_packages_tools_and_what_was_skipped() -> None:
         tools={"buildah": "1.28"},
         keys={"debs:grid": "k"},
         skipped=("verify",),
+        byproducts=[("sbom/grid.spdx.json", "e" * 64)],
         finished_at=1_800_000_000,
     )
     made = statements.provenance([("apt/pool/grid.deb", "d" * 64)], built)
@@ -250,6 +251,9 @@ def test_provenance_names_commit_packages_tools_and_what_was_skipped() -> None:
         "name": "pkg:deb/debian/libc6@2.41",
         "digest": {"sha256": "a" * 64},
     }
+    assert made["predicate"]["runDetails"]["byproducts"] == [
+        {"name": "sbom/grid.spdx.json", "digest": {"sha256": "e" * 64}}
+    ]
     assert made["predicate"]["runDetails"]["metadata"] == {"finishedOn": "2027-01-15T08:00:00Z"}
 
 
@@ -260,5 +264,6 @@ def test_page_says_how_to_install_and_escapes_what_it_is_given() -> None:
     assert "apt install grid" in text
     assert "98.5 MB" in text
     assert "Left out for this release: verify." in text
+    assert 'href="sbom/grid.cdx.json"' in text
     assert "<b>" not in text
     assert "URL-OF-THIS-PAGE" in page.render(content, "")
