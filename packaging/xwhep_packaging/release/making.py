@@ -7,7 +7,8 @@ build, endurance, verify ──> staged in RELEASES/.staging ──> verify-rele
     buildinfo/      what each package was built with
     sbom/           bills of materials of each package and image
     attestations/   signed statements: provenance, network test, structure, verify
-    sizes.json, release.json, CHANGELOG.md, *.sources, release-key.asc, index.html, SHA256SUMS and its signature
+    sizes.json, and vulnerabilities.json where a database is configured
+    release.json, CHANGELOG.md, *.sources, release-key.asc, index.html, SHA256SUMS and its signature
 
 A release is never changed, and a version never gets other bytes.
 """
@@ -31,10 +32,11 @@ from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.release import page, statements
 from xwhep_packaging.release.channels import CHANNELS, Channels
 from xwhep_packaging.release.layout import Layout, Named
-from xwhep_packaging.release.papers import BYPRODUCTS, Papers, subjects_of
+from xwhep_packaging.release.papers import BYPRODUCTS, Papers, database_of, subjects_of
 from xwhep_packaging.release.repository import About, Index, pool_folder, write_suite
 from xwhep_packaging.release.signing import Key, key_of
 from xwhep_packaging.release.structure import Subject
+from xwhep_packaging.release.vulnerabilities import Database
 from xwhep_packaging.store import remove_tree, sync_tree
 
 FOLDER = "release"
@@ -66,6 +68,10 @@ class Making:
     @property
     def version(self) -> str:
         return str(self.report["version"])
+
+    @cached_property
+    def database(self) -> Database | None:
+        return database_of(self.pipeline.settings)
 
     @cached_property
     def subjects(self) -> list[Subject]:
@@ -155,16 +161,23 @@ class Stage:
         images = Layout(self.folder / "oci").write(self._images())
         self._text("release.json", json.dumps({**content, "manifests": images}, indent=1) + "\n")
         self.making.say("·  release: bills of materials")
-        Papers(pipeline=self._pipeline, report=self.making.report, subjects=self.making.subjects).write(self.folder)
+        papers = self._papers()
+        papers.write(self.folder)
         self._text("release-key.asc", self.key.public())
         self._text("CHANGELOG.md", changelog(self._pipeline, self.making.channels, self.making.version))
         for channel in CHANNELS:
             self._text(f"{content['product']}-{channel}.sources", self._sources(channel))
         self._statements()
-        self._text("index.html", page.render(content, self._pipeline.settings.release.url))
+        self._text("index.html", page.render(content, self._pipeline.settings.release.url, papers.listing))
         sums = "".join(f"{sha256}  {name}\n" for name, sha256 in self._files())
         self._text("SHA256SUMS", sums)
         self._text("SHA256SUMS.asc", self.key.detached(sums, self._epoch))
+
+    def _papers(self) -> Papers:
+        making = self.making
+        return Papers(
+            pipeline=making.pipeline, report=making.report, subjects=making.subjects, database=making.database
+        )
 
     def _repository(self) -> None:
         index, apt = Index(), self.folder / "apt"

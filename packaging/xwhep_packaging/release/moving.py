@@ -29,6 +29,8 @@ def make(pipeline: Pipeline, skip: str, say: Say) -> None:
     if unknown := [name for name in skipped if name not in GATES]:
         raise ReleaseError(f"there is no check {unknown[0]!r} to skip", next_step=f"one of {', '.join(GATES)}")
     making = Making(pipeline=pipeline, skipped=skipped, say=say)
+    if making.database:
+        say(f"·  vulnerabilities: {len(making.database.tracked)} source packages are known")
     if "structure" not in skipped:
         say("·  structure")
         structure.check(making.subjects)

@@ -9,6 +9,8 @@ from string import Template
 from typing import Any
 from urllib.parse import quote
 
+from xwhep_packaging.release.vulnerabilities import summary
+
 MEGABYTE = 1_000_000
 DIGEST_SHOWN = 12
 
@@ -49,7 +51,7 @@ sudo apt install $first</pre>
 $images
 </table></div>
 
-<p><a href="sizes.json">sizes.json</a> says which package brings how many of these megabytes.</p>
+<p><a href="sizes.json">sizes.json</a> says which package brings how many of these megabytes. $vulnerabilities</p>
 
 <h2>Packages</h2>
 <div class="table"><table>
@@ -73,8 +75,9 @@ if (location.protocol.startsWith("http"))
 """)
 
 
-def render(content: Mapping[str, Any], url: str) -> str:
-    """The page of one release; `content` is its release.json, `url` where releases are published, if that is known."""
+def render(content: Mapping[str, Any], url: str, listing: Mapping[str, Any] | None) -> str:
+    """The page of one release; `content` is its release.json, `url` where releases are published, if that is known,
+    `listing` its vulnerabilities.json, if a database is configured."""
     images = [
         _row(
             escape(row["name"]),
@@ -112,7 +115,17 @@ def render(content: Mapping[str, Any], url: str) -> str:
         channels=channels,
         images="\n".join(images),
         debs="\n".join(debs),
+        vulnerabilities=_vulnerabilities(listing),
     )
+
+
+def _vulnerabilities(listing: Mapping[str, Any] | None) -> str:
+    if listing is None:
+        return "Known vulnerabilities were not looked up: no database was configured."
+    counts, database = summary(listing), listing["database"]
+    told = ", ".join(f"{count} {escape(word)}" for word, count in counts.items())
+    source = f"{escape(database['file'])} (<code>{database['sha256'][:DIGEST_SHOWN]}</code>)"
+    return f'<a href="vulnerabilities.json">Known vulnerabilities</a> of the images: {told}. By {source}.'
 
 
 def _bills(name: str) -> str:

@@ -1,6 +1,7 @@
-"""What a release says of its contents, as files: bills of materials, sizes.
+"""What a release says of its contents, as files: bills of materials, sizes, known vulnerabilities.
 
-images, .debs ──> trees, control ──> sbom/NAME.{spdx,cdx}.json, sizes.json ──> byproducts of the provenance
+images, .debs ──> trees, control ──> sbom/NAME.{spdx,cdx}.json, sizes.json ──┬──> byproducts of the provenance
+database, where one is configured ────────────────> vulnerabilities.json ────┘
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,19 @@ from xwhep_packaging.release.bills import About, Bill, of_deb, of_image
 from xwhep_packaging.release.contents import read_images
 from xwhep_packaging.release.structure import Subject
 from xwhep_packaging.release.unowned import reasons_of
+from xwhep_packaging.release.vulnerabilities import Database
+from xwhep_packaging.settings import Settings
 
 BILLS = "sbom"
 SIZES = "sizes.json"
-BYPRODUCTS = (f"{BILLS}/", SIZES)
+VULNERABILITIES = "vulnerabilities.json"
+BYPRODUCTS = (f"{BILLS}/", SIZES, VULNERABILITIES)
+
+
+def database_of(settings: Settings) -> Database | None:
+    """The database that the settings name."""
+    name = settings.release.vulnerabilities
+    return Database(file=settings.root_folder / Path(name).expanduser(), suite=settings.suite.name) if name else None
 
 
 def subjects_of(pipeline: Pipeline, report: dict[str, Any]) -> list[Subject]:
@@ -33,11 +44,12 @@ def subjects_of(pipeline: Pipeline, report: dict[str, Any]) -> list[Subject]:
 
 @dataclass(frozen=True, kw_only=True)
 class Papers:
-    """`report`: the build, as latest.json has it; `subjects`: its images."""
+    """`report`: the build, as latest.json has it; `subjects`: its images; `database`: of vulnerabilities, or none."""
 
     pipeline: Pipeline
     report: dict[str, Any]
     subjects: Sequence[Subject]
+    database: Database | None = None
 
     def write(self, folder: Path) -> None:
         """Into a release's folder.
@@ -53,6 +65,18 @@ class Papers:
             _write(place / f"{bill.name}.spdx.json", spdx.document(bill))
             _write(place / f"{bill.name}.cdx.json", cdx.document(bill))
         _write(folder / SIZES, structure.sizes(self.subjects))
+        if self.listing is not None:
+            _write(folder / VULNERABILITIES, self.listing)
+
+    @cached_property
+    def listing(self) -> dict[str, Any] | None:
+        """What is known of Debian's packages in the images; the product's own are in no such database."""
+        own = {row["package"] for row in self.report["debs"]}
+        images = {
+            subject.name: [package for package in subject.tree.packages if package.name not in own]
+            for subject in self.subjects
+        }
+        return self.database.listing(images) if self.database else None
 
     def bills(self) -> Iterator[Bill]:
         about = self._about()

@@ -259,11 +259,11 @@ def test_provenance_names_commit_packages_tools_and_what_was_skipped() -> None:
 
 def test_page_says_how_to_install_and_escapes_what_it_is_given() -> None:
     content = {**REPORT, "channels": ["nightly", "stable"], "key": "F" * 40, "skipped": ["verify"], "product": "g<b>"}
-    text = page.render(content, "https://host/grid")
+    text = page.render(content, "https://host/grid", None)
     assert "https://host/grid/1.0" in text
     assert "apt install grid" in text
     assert "98.5 MB" in text
     assert "Left out for this release: verify." in text
     assert 'href="sbom/grid.cdx.json"' in text
     assert "<b>" not in text
-    assert "URL-OF-THIS-PAGE" in page.render(content, "")
+    assert "URL-OF-THIS-PAGE" in page.render(content, "", None)
