@@ -23,6 +23,7 @@ import pytest
 from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
+from browser import look
 from clones import REPOSITORY
 from grids import Grid
 from xwhep_packaging.release.signing import key_of
@@ -210,6 +211,20 @@ def test_it_verifies_from_a_static_web_server(copy: Path, release: Path) -> None
     gone = checked(address, key)
     assert gone.returncode == 3
     assert gone.stderr.startswith("error [unreadable]: ")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(390, False), (1200, True)], ids=["phone", "desktop in the dark"])
+def test_its_page_is_readable_everywhere(copy: Path, width: int, dark: bool) -> None:
+    """Nothing has to be moved sideways, and nothing is asked of anybody."""
+    with served(copy) as address:
+        seen = look(address, copy, width, dark=dark)
+    told = described(copy)
+    assert seen.title == f"xwhep {told['version']}"
+    assert seen.width <= width
+    assert (sum(seen.ink) > sum(seen.paper)) == dark
+    assert seen.asked == []
+    assert f"curl -fsS {address}/xwhep-stable.sources" in seen.text, "the page knows where it lies"
+    assert all(row["package"] in seen.text for row in told["debs"])
 
 
 @pytest.mark.parametrize("key", ["", "no key at all", "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n!!!\n=abcd\n"])
