@@ -1,0 +1,198 @@
+"""A release whose maker is killed: it is there and whole, or not there, and the next one succeeds."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from tiny_image import EPOCH, base, subject
+from xwhep_packaging import settings
+from xwhep_packaging.artefacts import Commit, FileRecord, Manifest, Output, sha256_file
+from xwhep_packaging.pipeline import Pipeline
+from xwhep_packaging.release.making import FOLDER, Making, check
+from xwhep_packaging.store import Store
+
+KILLS = 6
+KILLS_AT_NIGHT = 50
+VERSION = "1.0"
+
+
+def output(folder: Path, stage: str, **facts: Any) -> Output:
+    files = {
+        path.name: FileRecord(size=path.stat().st_size, sha256=sha256_file(path))
+        for path in folder.iterdir()
+        if path.is_file()
+    }
+    manifest = Manifest(stage=stage, name="server", key="k", inputs={}, files=files, facts=facts)
+    return Output(folder=folder, manifest=manifest)
+
+
+def package(folder: Path) -> Output:
+    (folder / "tree" / "DEBIAN").mkdir(parents=True)
+    (folder / "tree" / "DEBIAN" / "control").write_text(
+        f"Package: grid\nVersion: {VERSION}\nArchitecture: all\nMaintainer: A <a@b.invalid>\nDescription: d\n"
+    )
+    argv = ["dpkg-deb", "--build", "--root-owner-group", folder / "tree", folder / f"grid_{VERSION}_all.deb"]
+    subprocess.run(argv, check=True, capture_output=True)
+    return output(folder, "debs")
+
+
+def image(folder: Path) -> Output:
+    """One without layers, which no engine is asked for."""
+    folder.mkdir()
+    config = json.dumps({"config": {}, "rootfs": {"diff_ids": []}}).encode()
+    (folder / "config.json").write_bytes(config)
+    return output(folder, "images", layers=[], digest=f"sha256:{hashlib.sha256(config).hexdigest()}")
+
+
+class Small:
+    """A pipeline that has built one package and one image."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "store").mkdir()
+        self.store = Store(folder / "store")
+        self.outputs = {"debs:grid": package(folder / "debs"), "images:server": image(folder / "image")}
+        self.steps = dict.fromkeys(self.outputs)
+        self.tools: dict[str, str] = {}
+        self.supply = SimpleNamespace(lock=None)
+        self.settings = SimpleNamespace(
+            product=settings.Product(name="grid"),
+            release=settings.Release(),
+            suite=settings.Suite(),
+            sources={"grid": None},
+            images={"server": None},
+            root_folder=folder,
+        )
+        self.folder = folder
+        self.store.write_latest(self._report())
+
+    def recipe(self, name: str) -> object:
+        return SimpleNamespace(key="k")
+
+    def output(self, name: str) -> Output:
+        return self.outputs[name]
+
+    def commit(self, name: str) -> Commit:
+        sha = "c" * 40
+        return Commit(repository=self.folder, origin="local", sha=sha, shipped_sha=sha, epoch=EPOCH, content="x")
+
+    def _report(self) -> dict[str, Any]:
+        deb = self.outputs["debs:grid"].folder / f"grid_{VERSION}_all.deb"
+        row = {"package": "grid", "version": VERSION, "architecture": "all"}
+        digest = self.outputs["images:server"].manifest.facts["digest"]
+        server = {"name": "server", "digest": digest, "tags": [f"grid-server:{VERSION}"], "size": 1}
+        return {
+            "product": "grid",
+            "version": VERSION,
+            "commit": "c" * 40,
+            "date": "2027-01-15T08:00:00Z",
+            "epoch": EPOCH,
+            "drifted": [],
+            "keys": dict.fromkeys(self.steps, "k"),
+            "engine": "podman",
+            "network_test": {"tests": 1},
+            "finished_at": EPOCH,
+            "debs": [{**row, "sha256": sha256_file(deb), "path": str(deb)}],
+            "images": [{**server, "version": VERSION, "epoch": EPOCH}],
+        }
+
+
+class Releasing:
+    """What `doit release` does after its checks, here or in a process that is killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.small = Small(folder)
+        self.said: list[str] = []
+        self.target = self.small.store.root / FOLDER / VERSION
+        self.read = subject(base(folder))
+
+    def make(self) -> Path:
+        pipeline = cast(Pipeline, self.small)
+        making = Making(pipeline=pipeline, skipped=("endurance", "verify"), say=self.said.append)
+        row = {**self.read.row, "digest": self.small.outputs["images:server"].manifest.facts["digest"]}
+        making.__dict__["subjects"] = [type(self.read)(**{**vars(self.read), "row": row})]
+        return making.run()
+
+    def is_whole(self) -> bool:
+        """False: not there. One that is there and not whole fails."""
+        if not self.target.exists():
+            return False
+        key = (self.target / "release-key.asc").read_text()
+        check(cast(Pipeline, self.small), self.target, key)
+        return True
+
+    @contextmanager
+    def elsewhere(self) -> Iterator[int]:
+        """Another process that makes the release."""
+        child = os.fork()
+        if child == 0:
+            try:
+                self.make()
+            finally:
+                os._exit(0)
+        try:
+            yield child
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+    def forget(self) -> None:
+        if self.target.exists():
+            self.target.rename(self.small.store.root / f"made-{time.monotonic_ns()}")
+
+
+@pytest.fixture
+def releasing(tmp_path: Path) -> Releasing:
+    return Releasing(tmp_path)
+
+
+def test_made_again_it_has_the_same_papers(releasing: Releasing) -> None:
+    """And one more, where meanwhile a database of vulnerabilities is configured."""
+    first = releasing.make()
+    assert releasing.is_whole()
+    names = {path.name for path in first.iterdir()}
+    assert {"sbom", "sizes.json", "attestations", "SHA256SUMS.asc"} <= names
+    assert "vulnerabilities.json" not in names
+    sums = {path.name: sha256_file(path) for path in (first / "sbom").iterdir()}
+    releasing.forget()
+    database = {"glibc": {"CVE-2026-0001": {"releases": {"trixie": {"status": "open"}}}}}
+    (releasing.small.folder / "tracker.json").write_text(json.dumps(database))
+    releasing.small.settings.release = settings.Release(vulnerabilities="tracker.json")
+    again = releasing.make()
+    assert releasing.is_whole()
+    assert {path.name: sha256_file(path) for path in (again / "sbom").iterdir()} == sums
+    assert len(sums) == 4
+    (row,) = json.loads((again / "vulnerabilities.json").read_text())["images"]["server"]
+    assert (row["id"], row["packages"]) == ("CVE-2026-0001", ["libc6"])
+    assert "1 open" in (again / "index.html").read_text()
+    provenance = json.loads((again / "attestations" / "provenance.json").read_text())["payload"]
+    assert "vulnerabilities.json" in base64.b64decode(provenance).decode()
+
+
+@pytest.mark.parametrize("kills", [KILLS, pytest.param(KILLS_AT_NIGHT, marks=pytest.mark.nightly)])
+def test_killed_anywhere_it_is_whole_or_absent(releasing: Releasing, kills: int) -> None:
+    started = time.monotonic()
+    releasing.make()
+    whole_s, chance, found = time.monotonic() - started, random.Random(11), set[bool]()
+    for _ in range(kills):
+        releasing.forget()
+        with releasing.elsewhere():
+            time.sleep(chance.uniform(0, 1.1) * whole_s)
+        found.add(releasing.is_whole())
+    assert False in found, "some were killed in time"
+    releasing.forget()
+    releasing.make()
+    assert releasing.is_whole()
