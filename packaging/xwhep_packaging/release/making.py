@@ -6,7 +6,7 @@ build, endurance, verify ──> staged in RELEASES/.staging ──> verify-rele
     oci/            the images as an OCI layout
     buildinfo/      what each package was built with
     sbom/           bills of materials of each package and image
-    attestations/   signed statements: provenance, network test, structure, verify
+    attestations/   signed statements: provenance, network test, structure, packages, verify
     sizes.json, and vulnerabilities.json where a database is configured
     release.json, CHANGELOG.md, *.sources, release-key.asc, index.html, SHA256SUMS and its signature
 
@@ -42,7 +42,8 @@ from xwhep_packaging.store import remove_tree, sync_tree
 FOLDER = "release"
 OWN_KEY = "release-key/secret.asc"
 CHECKER = Path("scripts") / "verify-release"
-GATES = ("verify", "endurance", "structure")
+OF_PACKAGES = ("autopkgtest", "purge")
+GATES = ("verify", "endurance", "structure", *OF_PACKAGES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,6 +246,10 @@ class Stage:
         if "structure" not in self.making.skipped:
             images = [f"structure of {subject.name}" for subject in self.making.subjects]
             made["structure"] = statements.test_result(subjects, "PASSED", images, {"engine": report["engine"]})
+        if parts := [name for name in OF_PACKAGES if name not in self.making.skipped]:
+            made["packages"] = statements.test_result(
+                subjects, "PASSED", parts, {"suite": pipeline.settings.suite.name}
+            )
         if "verify" not in self.making.skipped:
             record = json.loads((pipeline.store.scratch("verify") / "latest.json").read_text(encoding="utf-8"))
             compared = {"compared": str(record["compared"])}

@@ -9,7 +9,7 @@ from pathlib import Path
 from xwhep_packaging import report
 from xwhep_packaging.errors import ReleaseError
 from xwhep_packaging.pipeline import Pipeline
-from xwhep_packaging.release import pushing, structure
+from xwhep_packaging.release import autopkgtest, purging, pushing, structure
 from xwhep_packaging.release.channels import Channels
 from xwhep_packaging.release.making import FOLDER, GATES, Making, check
 from xwhep_packaging.verify import verdict
@@ -23,7 +23,7 @@ def make(pipeline: Pipeline, skip: str, say: Say) -> None:
 
     Raises:
         ReleaseError: an unknown gate is to be skipped.
-        ReleaseError, VerifyError, NetworkTestError: a gate does not hold.
+        ReleaseError, BaseError, VerifyError, NetworkTestError: a gate does not hold.
     """
     skipped = tuple(sorted(filter(None, skip.split(","))))
     if unknown := [name for name in skipped if name not in GATES]:
@@ -34,6 +34,11 @@ def make(pipeline: Pipeline, skip: str, say: Say) -> None:
     if "structure" not in skipped:
         say("·  structure")
         structure.check(making.subjects)
+    if "purge" not in skipped:
+        say("·  purge")
+        purging.check(pipeline)
+    if "autopkgtest" not in skipped:
+        autopkgtest.check(pipeline, say)
     if "endurance" not in skipped and "endurance" in pipeline.steps and pipeline.find("endurance") is None:
         say("·  endurance")
         pipeline.make("endurance")

@@ -2,6 +2,7 @@
 
     provenance.json      SLSA provenance 1.0: what was built, of which commit and packages, by which pipeline
     structure.json       in-toto test result: what was made sure of in each image; may be left out by name as well
+    packages.json        the same, of packages: debian/tests, what is left by a purge
     network-test.json    in-toto test result: what the containers did together
     verify.json          in-toto test result: the rebuilds under variations; left out, and said so, where none was made
 

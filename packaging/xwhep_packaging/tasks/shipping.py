@@ -23,7 +23,7 @@ def release() -> Iterator[Task | DoitTask]:
     """A build that was verified, and what its gates lack done first; a gate is left out by its name alone."""
     yield {
         "basename": "release",
-        "doc": "make a signed release of this build (skip=verify,endurance,structure leaves checks out, and says so)",
+        "doc": "make a signed release of this build (skip=verify,endurance ... leaves checks out, and says so)",
         "actions": [(guarded, [lambda: moving.make(pipeline(), str(get_var("skip") or ""), say)])],
         "task_dep": ["build"],
         "io": {"capture": False},
