@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from xwhep_packaging import command
+from xwhep_packaging.artefacts import Output
 from xwhep_packaging.command import Command
 from xwhep_packaging.errors import ReleaseError
+from xwhep_packaging.layers import canonical_layer
 from xwhep_packaging.release.installed import Package, packages_of
 from xwhep_packaging.temporary import temporary_folder
 
@@ -100,33 +102,38 @@ class Tree:
             yield self.real(old), self.real(new)
 
 
-def read_images(digests: Mapping[str, str]) -> dict[str, Tree]:
-    """Images by their names, read from the engine's storage; what several stand on is read once.
+def read_images(images: Mapping[str, Output]) -> dict[str, Tree]:
+    """Baked images by their names; a layer that several stand on is read once.
 
     Raises:
-        ReleaseError: the storage no longer has one.
+        ReleaseError, BakeError: the engine's storage no longer has one.
     """
     layers: dict[str, dict[str, Entry]] = {}
-    return {name: _read_image(name, digest, layers) for name, digest in digests.items()}
+    return {name: _read_image(image, layers) for name, image in images.items()}
 
 
-def _read_image(name: str, digest: str, layers: dict[str, dict[str, Entry]]) -> Tree:
+def _read_image(image: Output, layers: dict[str, dict[str, Entry]]) -> Tree:
+    facts, files = image.manifest.facts, dict[str, Entry]()
     with temporary_folder("contents") as folder:
-        what = f"cannot read image {name} from the engine's storage"
-        argv = ["buildah", "push", "--quiet", "--disable-compression", digest, f"dir:{folder}"]
-        command.run(Command(argv=argv, error=ReleaseError, what=what, next_step="doit images"))
-        manifest = json.loads((folder / "manifest.json").read_bytes())
-        config = json.loads((folder / _hex(manifest["config"])).read_bytes())
-        files: dict[str, Entry] = {}
-        for layer in manifest["layers"]:
-            if layer["digest"] not in layers:
-                layers[layer["digest"]] = read_layer(folder / _hex(layer))
-            lay_over(files, layers[layer["digest"]])
-    return Tree(files=files, config=config.get("config", {}), size=sum(layer["size"] for layer in manifest["layers"]))
+        if all(layer in layers for layer in facts["layers"][:-1]):
+            top = canonical_layer(facts["digest"], facts["layers"], {}, folder / "top.tar")
+            layers[facts["layers"][-1]] = read_layer(top.file)
+        else:
+            _read_all(image, folder, layers)
+    for layer in facts["layers"]:
+        lay_over(files, layers[layer])
+    config = json.loads(image.path("config.json").read_bytes())
+    return Tree(files=files, config=config.get("config", {}), size=int(facts["size"]))
 
 
-def _hex(descriptor: Mapping[str, Any]) -> str:
-    return str(descriptor["digest"]).removeprefix("sha256:")
+def _read_all(image: Output, folder: Path, layers: dict[str, dict[str, Entry]]) -> None:
+    facts = image.manifest.facts
+    what = f"cannot read image {image.manifest.name} from the engine's storage"
+    argv = ["buildah", "push", "--quiet", "--disable-compression", facts["digest"], f"dir:{folder}"]
+    command.run(Command(argv=argv, error=ReleaseError, what=what, next_step="doit images"))
+    for layer in facts["layers"]:
+        if layer not in layers:
+            layers[layer] = read_layer(folder / str(layer).removeprefix("sha256:"))
 
 
 def read_layer(tarball: Path) -> dict[str, Entry]:
@@ -143,7 +150,7 @@ def read_layer(tarball: Path) -> dict[str, Entry]:
 def _entry(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, before: Mapping[str, Entry]) -> Entry:
     mode = member.mode & 0o7777
     if member.islnk():
-        return before[posixpath.normpath(f"/{member.linkname}")]
+        return replace(before[posixpath.normpath(f"/{member.linkname}")], size=0)  # its bytes are there once
     if member.issym():
         return link_entry(member.linkname, mode)
     stream = archive.extractfile(member)

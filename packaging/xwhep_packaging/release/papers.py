@@ -37,7 +37,7 @@ def database_of(settings: Settings) -> Database | None:
 def subjects_of(pipeline: Pipeline, report: dict[str, Any]) -> list[Subject]:
     """The images of a build, read from the engine's storage."""
     rows = {str(row["name"]): row for row in report["images"]}
-    trees = read_images({name: str(row["digest"]) for name, row in rows.items()})
+    trees = read_images({name: pipeline.output(f"images:{name}") for name in rows})
     settings = pipeline.settings.images
     return [Subject(name=name, settings=settings[name], tree=trees[name], row=row) for name, row in rows.items()]
 
