@@ -19,6 +19,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -79,32 +80,48 @@ class Making:
         """Its images; reading them takes seconds."""
         return subjects_of(self.pipeline, self.report)
 
-    def run(self) -> Path:
-        """Make it, unless it is made; returns its folder.
+    @property
+    def target(self) -> Path:
+        return self.channels.folder / self.version
+
+    def is_made(self) -> bool:
+        """Whether nothing is left to do, not even a check.
 
         Raises:
             LockError: the build is not made of the locked packages.
-            ReleaseError: this version is there with other content, or what was staged does not verify.
+            ReleaseError: this version is there with other content.
         """
         if self.report["drifted"]:
             raise LockError(
                 "this build has drifted: it cannot be released", cause=self.report["drifted"][0], next_step="doit lock"
             )
-        store = self.pipeline.store
-        target = self.channels.folder / self.version
-        with store.locked(FOLDER), key_of(self.pipeline.settings.release.key, store.root / OWN_KEY, self.say) as key:
-            content = self._content(key)
-            if self._is_there(target, content):
-                self.say(f"release {self.version} is made already: {target}")
-                return target
-            staging = self.channels.folder / ".staging"
-            remove_tree(staging)
-            Stage(making=self, folder=staging, key=key).write(content)
-            check(self.pipeline, staging, key.public())
-            sync_tree(staging)
-            staging.rename(target)
-        self.say(f"release {self.version} is made: {target}")
-        return target
+        with self._key() as key:
+            return self._is_there(self._content(key))
+
+    def run(self) -> None:
+        """Make it, unless it is made.
+
+        Raises:
+            LockError, ReleaseError: see above; or what was staged does not verify.
+        """
+        with self.pipeline.store.locked(FOLDER):
+            if self.is_made():
+                self.say(f"release {self.version} is made already: {self.target}")
+                return
+            with self._key() as key:
+                self._stage(key)
+        self.say(f"release {self.version} is made: {self.target}")
+
+    def _stage(self, key: Key) -> None:
+        staging = self.channels.folder / ".staging"
+        remove_tree(staging)
+        Stage(making=self, folder=staging, key=key).write(self._content(key))
+        check(self.pipeline, staging, key.public())
+        sync_tree(staging)
+        staging.rename(self.target)
+
+    def _key(self) -> AbstractContextManager[Key]:
+        return key_of(self.pipeline.settings.release.key, self.pipeline.store.root / OWN_KEY, self.say)
 
     def _content(self, key: Key) -> dict[str, Any]:
         """What makes one release another: release.json."""
@@ -123,8 +140,8 @@ class Making:
             "images": [{name: row[name] for name in ("name", "digest", "tags", "size")} for row in report["images"]],
         }
 
-    def _is_there(self, target: Path, content: dict[str, Any]) -> bool:
-        file = target / "release.json"
+    def _is_there(self, content: dict[str, Any]) -> bool:
+        file = self.target / "release.json"
         if not file.is_file():
             return False
         known = json.loads(file.read_text(encoding="utf-8"))

@@ -29,6 +29,19 @@ def make(pipeline: Pipeline, skip: str, say: Say) -> None:
     if unknown := [name for name in skipped if name not in GATES]:
         raise ReleaseError(f"there is no check {unknown[0]!r} to skip", next_step=f"one of {', '.join(GATES)}")
     making = Making(pipeline=pipeline, skipped=skipped, say=say)
+    with pipeline.store.locked(FOLDER):  # the first call may make a key
+        made = making.is_made()
+    if not made:
+        _try_packages_and_images(making)
+        _rebuild_and_link(making)
+        for name in skipped:
+            say(f"!  {name} is left out, and the release says so")
+    making.run()
+
+
+def _try_packages_and_images(making: Making) -> None:
+    """The gates that need nothing but what was built, the quickest first."""
+    pipeline, skipped, say = making.pipeline, making.skipped, making.say
     if making.database:
         say(f"·  vulnerabilities: {len(making.database.tracked)} source packages are known")
     if "structure" not in skipped:
@@ -39,15 +52,17 @@ def make(pipeline: Pipeline, skip: str, say: Say) -> None:
         purging.check(pipeline)
     if "autopkgtest" not in skipped:
         autopkgtest.check(pipeline, say)
+
+
+def _rebuild_and_link(making: Making) -> None:
+    """The gates that take minutes, where their verdict is not known already."""
+    pipeline, skipped, say = making.pipeline, making.skipped, making.say
     if "endurance" not in skipped and "endurance" in pipeline.steps and pipeline.find("endurance") is None:
         say("·  endurance")
         pipeline.make("endurance")
         report.save(pipeline, report.build_report(pipeline))
     if "verify" not in skipped and not is_verified(pipeline):
         verdict.verify(pipeline, verdict.plan_bounded(), say)
-    for name in skipped:
-        say(f"!  {name} is left out, and the release says so")
-    making.run()
 
 
 def is_verified(pipeline: Pipeline) -> bool:

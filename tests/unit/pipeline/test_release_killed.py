@@ -120,11 +120,13 @@ class Releasing:
         self.read = subject(base(folder))
 
     def make(self) -> Path:
+        """Its folder."""
         pipeline = cast(Pipeline, self.small)
         making = Making(pipeline=pipeline, skipped=("endurance", "verify"), say=self.said.append)
         row = {**self.read.row, "digest": self.small.outputs["images:server"].manifest.facts["digest"]}
         making.__dict__["subjects"] = [type(self.read)(**{**vars(self.read), "row": row})]
-        return making.run()
+        making.run()
+        return making.target
 
     def is_whole(self) -> bool:
         """False: not there. One that is there and not whole fails."""

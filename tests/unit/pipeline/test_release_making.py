@@ -92,6 +92,22 @@ def test_what_is_made_is_not_made_again(built: Built) -> None:
     assert said == [f"release 1.0 is made already: {built.store.root / FOLDER / '1.0'}"]
 
 
+def test_what_is_made_is_not_tried_again(built: Built) -> None:
+    """No check runs: this pipeline could not be tried, and says nothing of one."""
+    released(built)
+    said: list[str] = []
+    moving.make(cast(Pipeline, built), "", said.append)
+    assert said == [f"release 1.0 is made already: {built.store.root / FOLDER / '1.0'}"]
+
+
+def test_another_release_is_refused_before_any_check(built: Built) -> None:
+    released(built, commit="d" * 40)
+    said: list[str] = []
+    with pytest.raises(ReleaseError, match="is another one"):
+        moving.make(cast(Pipeline, built), "", said.append)
+    assert said == []
+
+
 def test_a_version_never_becomes_another_release(built: Built) -> None:
     released(built, images=[], commit="d" * 40)
     with pytest.raises(ReleaseError, match=r"release 1\.0 is made already, and is another one") as caught:
