@@ -63,11 +63,14 @@ def test_it_holds_what_was_built(configured: Grid, release: Path) -> None:
     assert {row["sha256"] for row in told["debs"]} == {row["sha256"] for row in latest["debs"]}
     assert {row["digest"] for row in told["images"]} == {row["digest"] for row in latest["images"]}
     assert told["commit"] == configured.clone.git("rev-parse", "HEAD")
-    assert told["skipped"] == ["autopkgtest", "endurance", "purge", "verify"]
+    assert told["skipped"] == ["autopkgtest", "endurance", "lintian", "purge", "verify"]
     for row in latest["debs"]:
         found = list((release / "apt" / "pool").rglob(Path(row["path"]).name))
         assert [path.read_bytes() for path in found] == [Path(row["path"]).read_bytes()]
-    assert "Left out for this release: autopkgtest, endurance, purge, verify." in (release / "index.html").read_text()
+    assert (
+        "Left out for this release: autopkgtest, endurance, lintian, purge, verify."
+        in (release / "index.html").read_text()
+    )
 
 
 def test_its_bills_name_every_package_and_every_other_file(configured: Grid, release: Path) -> None:
@@ -111,7 +114,7 @@ def test_it_holds_nothing_private(configured: Grid, release: Path) -> None:
 
 def test_again_it_is_the_same(configured: Grid, release: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in release.rglob("*")}
-    assert "is made already" in configured.clone.doit("release", "skip=verify,endurance,autopkgtest,purge")
+    assert "is made already" in configured.clone.doit("release", "skip=verify,endurance,autopkgtest,lintian,purge")
     assert {path: path.stat().st_mtime_ns for path in release.rglob("*")} == before
 
 

@@ -65,3 +65,9 @@ def test_a_test_that_fails_is_named(pipeline: Pipeline, script: str, what: str) 
         autopkgtest.run(pipeline, "xwhep", test)
     assert caught.value.cause.splitlines()[-1] == "bad"
     assert caught.value.log is not None
+
+
+def test_lintian_has_nothing_to_say(pipeline: Pipeline) -> None:
+    """All of its checks, every tag; test_debs_lint.py shows that a tag fails."""
+    for name in pipeline.settings.sources:
+        assert pipeline.make(f"pedantic:{name}").path("lint.txt").read_text() == ""

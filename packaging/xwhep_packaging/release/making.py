@@ -43,7 +43,7 @@ from xwhep_packaging.store import remove_tree, sync_tree
 FOLDER = "release"
 OWN_KEY = "release-key/secret.asc"
 CHECKER = Path("scripts") / "verify-release"
-OF_PACKAGES = ("autopkgtest", "purge")
+OF_PACKAGES = ("autopkgtest", "lintian", "purge")
 GATES = ("verify", "endurance", "structure", *OF_PACKAGES)
 
 

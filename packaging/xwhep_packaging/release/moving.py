@@ -12,6 +12,7 @@ from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.release import autopkgtest, purging, pushing, structure
 from xwhep_packaging.release.channels import Channels
 from xwhep_packaging.release.making import FOLDER, GATES, Making, check
+from xwhep_packaging.stages.debs.lint import STRICT
 from xwhep_packaging.verify import verdict
 from xwhep_packaging.verify.rebuild import steps_of
 
@@ -23,7 +24,7 @@ def make(pipeline: Pipeline, skip: str, say: Say) -> None:
 
     Raises:
         ReleaseError: an unknown gate is to be skipped.
-        ReleaseError, BaseError, VerifyError, NetworkTestError: a gate does not hold.
+        ReleaseError, LintError, BaseError, VerifyError, NetworkTestError: a gate does not hold.
     """
     skipped = tuple(sorted(filter(None, skip.split(","))))
     if unknown := [name for name in skipped if name not in GATES]:
@@ -50,8 +51,18 @@ def _try_packages_and_images(making: Making) -> None:
     if "purge" not in skipped:
         say("·  purge")
         purging.check(pipeline)
+    if "lintian" not in skipped:
+        _lint_strictly(pipeline, say)
     if "autopkgtest" not in skipped:
         autopkgtest.check(pipeline, say)
+
+
+def _lint_strictly(pipeline: Pipeline, say: Say) -> None:
+    """All of lintian's checks; the verdict is kept."""
+    for name in pipeline.steps:
+        if name.startswith(f"{STRICT.stage}:") and pipeline.find(name) is None:
+            say(f"·  lintian: {name.partition(':')[2]}")
+            pipeline.make(name)
 
 
 def _rebuild_and_link(making: Making) -> None:
