@@ -10,8 +10,8 @@ from clones import Clone
 from xwhep_packaging import settings
 from xwhep_packaging.errors import ReleaseError
 from xwhep_packaging.pipeline import Pipeline
-from xwhep_packaging.release import autopkgtest, purging
-from xwhep_packaging.release.autopkgtest import Trial
+from xwhep_packaging.release.gates import autopkgtest, purging
+from xwhep_packaging.release.gates.autopkgtest import Trial
 from xwhep_packaging.store import Store
 
 pytestmark = [

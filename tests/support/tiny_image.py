@@ -11,8 +11,8 @@ from typing import Any
 
 from xwhep_packaging.artefacts import rfc3339
 from xwhep_packaging.definitions import Expects, Image
-from xwhep_packaging.release.contents import Entry, Tree, lay_over, read_layer
-from xwhep_packaging.release.structure import Subject
+from xwhep_packaging.release.bills.contents import Entry, Tree, lay_over, read_layer
+from xwhep_packaging.release.gates.structure import Subject
 
 EPOCH = 1_800_000_000
 STATUS = """Package: dash

@@ -31,13 +31,13 @@ from xwhep_packaging.command import Command
 from xwhep_packaging.errors import LockError, ReleaseError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.release import page, statements
+from xwhep_packaging.release.bills.vulnerabilities import Database
 from xwhep_packaging.release.channels import CHANNELS, Channels
+from xwhep_packaging.release.gates.structure import Subject
 from xwhep_packaging.release.layout import Layout, Named
 from xwhep_packaging.release.papers import BYPRODUCTS, Papers, database_of, subjects_of
 from xwhep_packaging.release.repository import About, Index, pool_folder, write_suite
 from xwhep_packaging.release.signing import Key, key_of
-from xwhep_packaging.release.structure import Subject
-from xwhep_packaging.release.vulnerabilities import Database
 from xwhep_packaging.store import remove_tree, sync_tree
 
 FOLDER = "release"

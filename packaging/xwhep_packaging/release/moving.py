@@ -9,8 +9,9 @@ from pathlib import Path
 from xwhep_packaging import report
 from xwhep_packaging.errors import ReleaseError
 from xwhep_packaging.pipeline import Pipeline
-from xwhep_packaging.release import autopkgtest, purging, pushing, structure
+from xwhep_packaging.release import pushing
 from xwhep_packaging.release.channels import Channels
+from xwhep_packaging.release.gates import autopkgtest, purging, structure
 from xwhep_packaging.release.making import FOLDER, GATES, Making, check
 from xwhep_packaging.stages.debs.lint import STRICT
 from xwhep_packaging.verify import verdict

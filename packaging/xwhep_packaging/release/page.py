@@ -9,7 +9,7 @@ from string import Template
 from typing import Any
 from urllib.parse import quote
 
-from xwhep_packaging.release.vulnerabilities import summary
+from xwhep_packaging.release.bills.vulnerabilities import summary
 
 MEGABYTE = 1_000_000
 DIGEST_SHOWN = 12

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from xwhep_packaging.pipeline import Pipeline
-from xwhep_packaging.release import spdx, structure
-from xwhep_packaging.release.bills import About, Bill, of_deb, of_image
-from xwhep_packaging.release.contents import read_images
-from xwhep_packaging.release.structure import Subject
-from xwhep_packaging.release.unowned import reasons_of
-from xwhep_packaging.release.vulnerabilities import Database
+from xwhep_packaging.release.bills import spdx
+from xwhep_packaging.release.bills.bill import About, Bill, of_deb, of_image
+from xwhep_packaging.release.bills.contents import read_images
+from xwhep_packaging.release.bills.unowned import reasons_of
+from xwhep_packaging.release.bills.vulnerabilities import Database
+from xwhep_packaging.release.gates import structure
+from xwhep_packaging.release.gates.structure import Subject
 from xwhep_packaging.settings import Settings
 
 BILLS = "sbom"
@@ -57,7 +58,7 @@ class Papers:
         Raises:
             ReleaseError: an image holds a file that no package owns, for no reason that is known.
         """
-        from xwhep_packaging.release import cdx  # noqa: PLC0415 - 0.1 s, which only a release has
+        from xwhep_packaging.release.bills import cdx  # noqa: PLC0415 - 0.1 s, which only a release has
 
         place = folder / BILLS
         place.mkdir()

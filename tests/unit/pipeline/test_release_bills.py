@@ -18,11 +18,11 @@ from spdx_tools.spdx.validation.document_validator import validate_full_spdx_doc
 
 from tiny_image import EPOCH, LayerMaker, base, subject
 from xwhep_packaging.errors import ReleaseError
-from xwhep_packaging.release import cdx, spdx
-from xwhep_packaging.release.bills import About, Bill, of_deb, of_image
-from xwhep_packaging.release.contents import lay_over
-from xwhep_packaging.release.installed import packages_of
-from xwhep_packaging.release.unowned import reasons_of
+from xwhep_packaging.release.bills import cdx, spdx
+from xwhep_packaging.release.bills.bill import About, Bill, of_deb, of_image
+from xwhep_packaging.release.bills.contents import lay_over
+from xwhep_packaging.release.bills.installed import packages_of
+from xwhep_packaging.release.bills.unowned import reasons_of
 
 ABOUT = About(
     product="grid",

@@ -12,10 +12,11 @@ import pytest
 from clones import REPOSITORY
 from xwhep_packaging.errors import ReleaseError
 from xwhep_packaging.pipeline import Pipeline
-from xwhep_packaging.release import autopkgtest, moving, purging
-from xwhep_packaging.release.autopkgtest import Trial, read_tests
+from xwhep_packaging.release import moving
+from xwhep_packaging.release.gates import autopkgtest, purging
+from xwhep_packaging.release.gates.autopkgtest import Trial, read_tests
+from xwhep_packaging.release.gates.rooms import Room
 from xwhep_packaging.release.making import GATES
-from xwhep_packaging.release.rooms import Room
 
 CONTROL = """Tests: one, two
 Depends: @, python3 (>= 3.13)

@@ -12,7 +12,7 @@ import pytest
 from tiny_image import EXPECTS, LABELS, LayerMaker, base, subject
 from xwhep_packaging.definitions import Expects
 from xwhep_packaging.errors import ReleaseError
-from xwhep_packaging.release import structure
+from xwhep_packaging.release.gates import structure
 
 
 def test_a_good_image_passes(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from xwhep_packaging.errors import ReleaseError
 from xwhep_packaging.release import page
-from xwhep_packaging.release.installed import Package
-from xwhep_packaging.release.vulnerabilities import Database, Version, summary
+from xwhep_packaging.release.bills.installed import Package
+from xwhep_packaging.release.bills.vulnerabilities import Database, Version, summary
 
 LIBC = Package(name="libc6", version="2.41-12", architecture="amd64", source="glibc", source_version="2.41-12")
 BIN = Package(name="libc-bin", version="2.41-12", architecture="amd64", source="glibc", source_version="2.41-12")

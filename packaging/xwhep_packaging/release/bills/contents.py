@@ -21,7 +21,7 @@ from xwhep_packaging.artefacts import Output
 from xwhep_packaging.command import Command
 from xwhep_packaging.errors import ReleaseError
 from xwhep_packaging.layers import canonical_layer
-from xwhep_packaging.release.installed import Package, packages_of
+from xwhep_packaging.release.bills.installed import Package, packages_of
 from xwhep_packaging.temporary import temporary_folder
 
 DPKG = "/var/lib/dpkg"

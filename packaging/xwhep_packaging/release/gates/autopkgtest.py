@@ -20,8 +20,8 @@ from xwhep_packaging.command import Command
 from xwhep_packaging.definitions import DebianSource
 from xwhep_packaging.errors import BaseError, ReleaseError
 from xwhep_packaging.pipeline import Pipeline
-from xwhep_packaging.release.installed import paragraphs
-from xwhep_packaging.release.rooms import Room
+from xwhep_packaging.release.bills.installed import paragraphs
+from xwhep_packaging.release.gates.rooms import Room
 from xwhep_packaging.settings import RootFs
 from xwhep_packaging.stages import base, source
 from xwhep_packaging.temporary import temporary_folder

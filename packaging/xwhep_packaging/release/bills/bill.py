@@ -16,9 +16,9 @@ from pathlib import Path
 
 from xwhep_packaging.artefacts import sha256_file
 from xwhep_packaging.errors import ReleaseError
-from xwhep_packaging.release.contents import Entry, file_entry, link_entry
-from xwhep_packaging.release.installed import Package, needed, package_of, paragraphs
-from xwhep_packaging.release.structure import Subject
+from xwhep_packaging.release.bills.contents import Entry, file_entry, link_entry
+from xwhep_packaging.release.bills.installed import Package, needed, package_of, paragraphs
+from xwhep_packaging.release.gates.structure import Subject
 from xwhep_packaging.verify import unpack
 
 SYMLINK, FILE = "2", "0\0"  # tar's types

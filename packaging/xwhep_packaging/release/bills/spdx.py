@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from xwhep_packaging.artefacts import rfc3339
-from xwhep_packaging.release.bills import Bill, Listed
-from xwhep_packaging.release.installed import Package
+from xwhep_packaging.release.bills.bill import Bill, Listed
+from xwhep_packaging.release.bills.installed import Package
 
 NAMESPACE = "https://xwhep.invalid/spdx"
 DOCUMENT = "SPDXRef-DOCUMENT"

@@ -16,8 +16,8 @@ from cyclonedx.model.dependency import Dependency
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
-from xwhep_packaging.release.bills import Bill, Listed
-from xwhep_packaging.release.installed import Package
+from xwhep_packaging.release.bills.bill import Bill, Listed
+from xwhep_packaging.release.bills.installed import Package
 
 SUBJECT = "subject"
 REASON = "xwhep:reason"

@@ -15,8 +15,8 @@ from xwhep_packaging import command
 from xwhep_packaging.command import Command
 from xwhep_packaging.errors import ReleaseError
 from xwhep_packaging.pipeline import Pipeline
-from xwhep_packaging.release.installed import package_of, paragraphs
-from xwhep_packaging.release.rooms import Room
+from xwhep_packaging.release.bills.installed import package_of, paragraphs
+from xwhep_packaging.release.gates.rooms import Room
 from xwhep_packaging.temporary import temporary_folder
 
 EARLIER = "0~earlier"

@@ -17,7 +17,7 @@ import msgspec
 
 from xwhep_packaging.artefacts import sha256_file
 from xwhep_packaging.errors import ReleaseError
-from xwhep_packaging.release.installed import Package
+from xwhep_packaging.release.bills.installed import Package
 
 NOT_AFFECTED = "0"  # as the tracker writes a fixed version where no version ever was affected
 UNIMPORTANT = "unimportant"

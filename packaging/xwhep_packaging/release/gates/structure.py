@@ -14,7 +14,7 @@ from typing import Any
 from xwhep_packaging.artefacts import rfc3339
 from xwhep_packaging.definitions import Image
 from xwhep_packaging.errors import ReleaseError
-from xwhep_packaging.release.contents import Tree
+from xwhep_packaging.release.bills.contents import Tree
 
 MEGABYTE = 1_000_000
 SHOWN = 8

@@ -1,0 +1,1 @@
+"""What packages and images have to stand before they are released."""
