@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,8 +60,9 @@ class Commit:
     """A resolved commit of a source, before anything is exported.
 
     `sha` is what was asked for. `shipped_sha` and `epoch` (UTC seconds) are those of the last commit that touched what
-    ships, `content` is a digest of what ships alone, `tag` the version tag that covers it (may be empty). `released`:
-    it is a published archive with its own version; `repository` is then the archive, both hashes are its sha256.
+    ships, `content` is a digest of what ships alone, taken of the git trees in `listing`, `tag` the version tag that
+    covers it (may be empty). `released`: it is a published archive with its own version; `repository` is then the
+    archive, both hashes are its sha256.
     """
 
     repository: Path
@@ -69,6 +71,7 @@ class Commit:
     shipped_sha: str
     epoch: int
     content: str
+    listing: str = ""
     tag: str = ""
     dirty: bool = False
     shallow: bool = False
@@ -115,11 +118,22 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def sha256_tree(folder: Path) -> str:
-    """A digest of every file below `folder`: relative path, executable bit and content; byte code is left out."""
-    whole = hashlib.sha256()
+def digests_of(*files: Path) -> dict[str, str]:
+    """The sha256 of each, by its name."""
+    return {path.name: sha256_file(path) for path in files}
+
+
+def digests_below(folder: Path) -> dict[str, str]:
+    """The sha256 of every file below `folder` by its relative path; one that can be executed says so. No byte code."""
+    found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
-            executable = path.stat().st_mode & 0o100
-            whole.update(f"{path.relative_to(folder)}\0{executable}\0{sha256_file(path)}\n".encode())
-    return whole.hexdigest()
+            mark = "+x" if path.stat().st_mode & 0o100 else ""
+            found[str(path.relative_to(folder))] = sha256_file(path) + mark
+    return found
+
+
+def digest_over(digests: Mapping[str, str]) -> str:
+    """One digest of names and what each has."""
+    rows = (f"{name}\0{digest}\n" for name, digest in sorted(digests.items()))
+    return hashlib.sha256("".join(rows).encode()).hexdigest()

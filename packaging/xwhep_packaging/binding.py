@@ -15,7 +15,6 @@ from xwhep_packaging.deployment.records import ROLES, Deployment
 from xwhep_packaging.engines import Engine
 from xwhep_packaging.errors import DeploymentError
 from xwhep_packaging.settings import Settings
-from xwhep_packaging.stages import bound, conf
 from xwhep_packaging.step import Step
 from xwhep_packaging.store import Draft
 
@@ -74,6 +73,8 @@ class Binding:
         return [step for name, role in self.images.items() for step in (self._conf_step(role), self._bound_step(name))]
 
     def _conf_step(self, role: str) -> Step:
+        from xwhep_packaging.stages import conf
+
         return Step(
             name=f"conf:{role}",
             doc=f"the private package that binds a {role} to the deployment",
@@ -83,6 +84,8 @@ class Binding:
         )
 
     def _bound_step(self, name: str) -> Step:
+        from xwhep_packaging.stages import bound
+
         packaged, role_image, around = f"conf:{self.images[name]}", f"images:{name}", self._around
 
         def bake(draft: Draft) -> None:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from xml.etree import ElementTree
 
 from xwhep_packaging import command
 from xwhep_packaging.command import Command
@@ -26,9 +25,9 @@ TOX = REPOSITORY / ".tox" / "dev" / "bin" / "tox"
 JUNIT_FOLDER = REPOSITORY / "_build" / "test"  # as tox.ini says
 LIMIT_S = 3000.0  # a check that hangs; the slowest takes 20 minutes on two busy cores
 CAUSE_LINES = 12
-PYTEST_FAILURES = re.compile(r"^(?:FAILED|ERROR) ", re.M)
-PYTEST_RERUNS = re.compile(r"^RERUN (.+)$", re.M)
-PYTEST_CLOSING = re.compile(r"^=*[ ]*(?:no tests ran|\d+ (?:passed|failed|skipped|error).*) in [\d.]+s.*$", re.M)
+PYTEST_FAILURES = r"^(?:FAILED|ERROR) "
+PYTEST_RERUNS = r"(?m)^RERUN (.+)$"
+PYTEST_CLOSING = r"(?m)^=*[ ]*(?:no tests ran|\d+ (?:passed|failed|skipped|error).*) in [\d.]+s.*$"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +184,7 @@ class Runner:
             outcome = replace(outcome, failure=_failure(check, result.stdout, log))
         outcome = _counted_itself(outcome)
         self.say(f"{'✗' if outcome.failure else '✓'}  test:{check.name:<19} {outcome.seconds:.1f} s")
-        for test in dict.fromkeys(PYTEST_RERUNS.findall(result.stdout) if check.junit else ()):
+        for test in dict.fromkeys(re.findall(PYTEST_RERUNS, result.stdout) if check.junit else ()):
             self.say(f"!  failed the first time: {test}")
         return outcome
 
@@ -209,7 +208,7 @@ def _failure(check: Check, output: str, log: Path) -> CheckError:
 def relevant_lines(output: str) -> str:
     """Of pytest the names of failed tests, of other tools the last lines; tox's own summary says nothing new."""
     lines = [line for line in output.splitlines() if not re.match(r"  \w+: FAIL|  evaluation failed|\w+: exit", line)]
-    failed = [line for line in lines if PYTEST_FAILURES.match(line)]
+    failed = [line for line in lines if re.match(PYTEST_FAILURES, line)]
     if failed:
         more = [f"and {len(failed) - CAUSE_LINES} more"] if len(failed) > CAUSE_LINES else []
         return "\n".join(failed[:CAUSE_LINES] + more)
@@ -218,7 +217,7 @@ def relevant_lines(output: str) -> str:
 
 def closing_line(output: str) -> str:
     """pytest's last line, such as `312 passed in 33.10s`."""
-    found = PYTEST_CLOSING.findall(output)
+    found = re.findall(PYTEST_CLOSING, output)
     return found[-1].strip("= ") if found else ""
 
 
@@ -226,6 +225,8 @@ def count(junit: Path | None) -> Counts:
     """Tests by outcome in a JUnit file; a file that is missing or broken counts nothing."""
     if junit is None or not junit.is_file():
         return Counts()
+    from xml.etree import ElementTree
+
     try:
         suites = list(ElementTree.parse(junit).getroot().iter("testsuite"))  # noqa: S314 - pytest wrote it just now
     except ElementTree.ParseError:

@@ -78,7 +78,7 @@ class Configure:
         name = folder.checked_name(self._name(request) or given.server.partition(".")[0])
         if name in folder.names(self.parent):
             return self._unchanged(name, given)
-        from xwhep_packaging.deployment import making  # noqa: PLC0415 - slow to import, and most runs make nothing
+        from xwhep_packaging.deployment import making  # slow to import, and most runs make nothing
 
         made = making.make(given, name, self._now(), insecure_demo=request.insecure_demo)
         place = folder.write(self.parent, made)
@@ -115,7 +115,7 @@ class Configure:
         if not name:
             raise DeploymentError("there is no deployment to renew something of", next_step="doit configure")
         before = folder.read(self.parent, name)
-        from xwhep_packaging.deployment import making  # noqa: PLC0415
+        from xwhep_packaging.deployment import making
 
         password = self._new_password(request, before) if request.rotate == "admin" else ""
         after = making.rotated(before, request.rotate, self._now(), password)

@@ -7,18 +7,18 @@ podman: no daemon; its own service on a private socket ────┴──> ad
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import platform
 import resource
-import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from xwhep_packaging import command
 from xwhep_packaging.command import Command
@@ -27,7 +27,6 @@ from xwhep_packaging.settings import Settings
 from xwhep_packaging.temporary import temporary_folder
 
 DOCKER_SOCKET = "/var/run/docker.sock"
-PING_TIMEOUT_S = 5.0
 IMAGES_TRIED = 3
 SERVICE_START_S = 15.0
 LOCAL = "localhost/"  # what podman and buildah put before a name without a registry
@@ -75,19 +74,6 @@ def choose(settings: Settings, memory: Path) -> Engine:
     return PodmanEngine(memory=memory)
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket: enough for a ping, 100 ms cheaper than importing the SDK."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=PING_TIMEOUT_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(PING_TIMEOUT_S)
-        self.sock.connect(self._path)
-
-
 def _get(address: str, path: str) -> int | None:
     """The status of GET `path`, or None when nothing answers."""
     return _ask(address, path)[0]
@@ -95,20 +81,12 @@ def _get(address: str, path: str) -> int | None:
 
 def _ask(address: str, path: str) -> tuple[int | None, bytes]:
     """Status and body of GET `path`."""
-    if address.startswith("unix://"):
-        connection: http.client.HTTPConnection = _UnixConnection(address.removeprefix("unix://"))
-    elif address.startswith("tcp://"):
-        connection = http.client.HTTPConnection(address.removeprefix("tcp://"), timeout=PING_TIMEOUT_S)
-    else:
+    scheme, _, place = address.partition("://")
+    if scheme == "unix" and not Path(place).exists():
         return None, b""
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.read()
-    except (OSError, http.client.HTTPException):
-        return None, b""
-    finally:
-        connection.close()
+    from xwhep_packaging import engine_http
+
+    return engine_http.get(scheme, place, path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +108,8 @@ class DockerEngine:
 
     def take(self, digest: str, tags: tuple[str, ...], log: Path) -> None:
         """By an archive: buildah's own way into a daemon broke off with "read/write on closed pipe" (docker 20.10)."""
-        import docker  # noqa: PLC0415 - 0.2 s, paid only when an image is handed over
-        import docker.errors  # noqa: PLC0415
+        import docker  # 0.2 s, paid only when an image is handed over
+        import docker.errors
 
         with temporary_folder("image") as folder:
             archive = folder / "image.tar"
@@ -260,6 +238,13 @@ def _container_starts(configuration: Path, log: Path) -> bool:
     return any(command.run(one, check=False).returncode == 0 for one in tried)
 
 
+class _Stored(msgspec.Struct, frozen=True):
+    """What is read of an image in the storage's list, which holds much more."""
+
+    id: str
+    names: list[str] | None = None
+
+
 def stored_images() -> list[str]:
     """Ids of the images in buildah's and podman's storage, the newest last."""
     return list(stored_names())
@@ -269,8 +254,9 @@ def stored_names() -> dict[str, set[str]]:
     """Id and full names of each image in that storage, read from its own list: `podman images` takes 100 ms."""
     found: dict[str, set[str]] = {}
     for listing in sorted(storage_root().glob("*-images/images.json")):
-        with contextlib.suppress(OSError, ValueError):
-            found |= {entry["id"]: set(entry.get("names") or ()) for entry in json.loads(listing.read_bytes())}
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            entries = msgspec.json.decode(listing.read_bytes(), type=list[_Stored])
+            found |= {entry.id: set(entry.names or ()) for entry in entries}
     return found
 
 

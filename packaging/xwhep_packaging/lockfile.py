@@ -10,6 +10,7 @@ A set is what one root file system gets: "chroot", "rootfs", and what a derived 
 from __future__ import annotations
 
 import hashlib
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -83,6 +84,13 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     sets: list[str]
 
 
+class _Parsed(msgspec.Struct, frozen=True, kw_only=True):
+    """A lock as it was understood, and the digest of the file and of this module."""
+
+    digest: str
+    lock: Lock
+
+
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     suite: str
     architecture: str
@@ -91,22 +99,49 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     debs: dict[str, _Row]
 
 
-def read(path: Path) -> Lock | None:
-    """The lock at `path`; None when there is none.
+def read(path: Path, memory: Path | None = None) -> Lock | None:
+    """The lock at `path`; None when there is none. TOML of this size takes 0.1 s to parse: `memory`, a file, keeps what
+    it said for the next run, under the digest of its content.
 
     Raises:
         LockError: it is there, and is no lock.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as exc:
         raise LockError(f"cannot read {path}", cause=str(exc)) from exc
+    digest = hashlib.sha256(Path(__file__).read_bytes() + content).hexdigest()
+    known = _remembered(memory, digest)
+    if known is not None:
+        return known
     try:
-        return _lock(msgspec.convert(tomllib.loads(text), _File))
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as exc:
+        lock = _lock(msgspec.convert(tomllib.loads(content.decode("utf-8")), _File))
+    except (ValueError, msgspec.ValidationError) as exc:  # ValueError: no TOML, no UTF-8, a number of 5000 digits
         raise LockError(f"{path} is no lock", cause=str(exc), next_step="git checkout it, or doit lock") from exc
+    _remember(memory, _Parsed(digest=digest, lock=lock))
+    return lock
+
+
+def _remembered(memory: Path | None, digest: str) -> Lock | None:
+    try:
+        parsed = msgspec.json.decode(memory.read_bytes(), type=_Parsed) if memory else None
+    except (OSError, msgspec.DecodeError):  # none yet, or half of one: the lock is parsed again
+        return None
+    return parsed.lock if parsed and parsed.digest == digest else None
+
+
+def _remember(memory: Path | None, parsed: _Parsed) -> None:
+    """By rename: another run may be reading the file now."""
+    if memory is None:
+        return
+    temporary = memory.with_name(f".{memory.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(msgspec.json.encode(parsed))
+        temporary.replace(memory)
+    except OSError:  # a full disk is told by what has to be written
+        temporary.unlink(missing_ok=True)
 
 
 def write_set(path: Path, debs: DebSet) -> None:

@@ -12,17 +12,17 @@ Keys are computed from inputs alone, so what would run is known before anything 
 from __future__ import annotations
 
 import time
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
-from xwhep_packaging import engines, toolset
+from xwhep_packaging import engines, sources, toolset
 from xwhep_packaging.artefacts import Commit, Output
 from xwhep_packaging.binding import Binding
 from xwhep_packaging.definitions import DebianSource, StdebSource, own_packages
 from xwhep_packaging.errors import PipelineError
 from xwhep_packaging.git_answers import Answers
 from xwhep_packaging.settings import Settings
-from xwhep_packaging.stages import base, images, network_test, packages, sdist, source
+from xwhep_packaging.stages import base, images, network_test, packages, source
 from xwhep_packaging.stages.debs import build, control, lint
 from xwhep_packaging.step import Step
 from xwhep_packaging.store import Draft, Recipe, Store
@@ -37,7 +37,9 @@ class Pipeline:
     def __init__(self, settings: Settings, store: Store) -> None:
         self.settings = settings
         self.store = store
-        self.supply = Supply(settings, Around(recipe=self.recipe, find=store.find, additions=self._additions))
+        memory = partial(store.scratch, "lock")
+        around = Around(recipe=self.recipe, find=store.find, additions=self._additions, memory=memory)
+        self.supply = Supply(settings, around)
         self.binding = Binding(settings, self)
         self.steps = {step.name: step for step in self._all_steps()}
         self._recipes: dict[str, Recipe] = {}
@@ -91,25 +93,25 @@ class Pipeline:
             raise PipelineError(f"{name} is not made, though it was a moment ago", next_step="doit build")
         return found
 
+    def ends(self) -> list[str]:
+        """The steps that nothing of a build waits for: with them, all of it is made."""
+        return [name for name in self.steps if name.startswith(("lint:", "bound:"))] + ["network_test"]
+
     def commit(self, name: str) -> Commit:
         """The commit of source `name`; resolved once a run: a commit made meanwhile changes nothing half-way."""
         if name not in self._commits:
-            definition = self.settings.sources[name]
-            if isinstance(definition, StdebSource) and definition.sdist:
-                self._commits[name] = sdist.resolve(self.settings, self.store, name)
-            else:
-                self._commits[name] = source.resolve(self.settings, self.store, name, self.answers)
+            self._commits[name] = sources.commit(self.settings, self.store, name, self.answers)
         return self._commits[name]
 
     def _all_steps(self) -> list[Step]:
         roots = [step for kind in ("chroot", "rootfs") for step in self._root_steps(kind)]
-        sources = [step for name in self.settings.sources for step in self._source_steps(name)]
+        of_sources = [step for name in self.settings.sources for step in self._source_steps(name)]
         extras = [
             step for name, image in self.settings.images.items() if image.packages for step in self._extra_steps(name)
         ]
         roles = [self._image_step(name) for name in self.settings.images]
         return [
-            *sources,
+            *of_sources,
             *roots,
             *extras,
             self._base_image_step(),
@@ -172,25 +174,13 @@ class Pipeline:
     def _source_steps(self, name: str) -> list[Step]:
         definition = self.settings.sources[name]
         exported, built, root = f"source:{name}", f"debs:{name}", self._chroot_of(name)
-        archive = isinstance(definition, StdebSource) and definition.sdist
-
-        def source_recipe() -> Recipe:
-            commit = self.commit(name)
-            return sdist.recipe(name, commit) if archive else source.recipe(name, definition, commit)
-
-        def make_source(draft: Draft) -> None:
-            if archive:
-                sdist.make_source(self.commit(name), draft)
-            else:
-                source.make_source(self.store, self.commit(name), definition, draft)
-
         steps = [
             Step(
                 name=exported,
                 doc=f"export what ships of {name}",
                 needs=(),
-                recipe=source_recipe,
-                maker=make_source,
+                recipe=lambda: sources.recipe(name, definition, self.commit(name)),
+                maker=lambda draft: sources.make(self.store, self.commit(name), definition, draft),
             ),
             *([] if root == CHROOT else self._own_chroot_steps(name)),
             Step(
@@ -280,7 +270,7 @@ class Pipeline:
         clauses: list[str] = []
         if isinstance(definition, DebianSource):
             path = "/".join(part for part in (definition.subfolder.strip("/"), "debian/control") if part)
-            text = source.read_file(self.commit(name), path)
+            text = source.read_file(self.commit(name), path, self.answers)
             conditions = control.Conditions(
                 architecture=self.settings.suite.architecture, profiles=frozenset(definition.profiles)
             )
@@ -317,6 +307,10 @@ class Pipeline:
                 own["dated name"] = "the bound image's"
             return {**own, **self.keys("base:image", *extra, *built)}
 
+        def origins() -> dict[str, str]:
+            folder = self._image_folder(name)
+            return {"folder": folder.listing} if folder else {}
+
         def make(draft: Draft) -> None:
             inputs = images.ImageInputs(
                 context=self._export_folder(name, draft),
@@ -336,7 +330,7 @@ class Pipeline:
             name=f"images:{name}",
             doc=f"bake the {name} image",
             needs=("base:image", *extra, *built),
-            recipe=lambda: images.recipe(self.settings, name, upstream()),
+            recipe=lambda: images.recipe(self.settings, name, upstream(), origins()),
             maker=make,
             present=self.has_image,
         )

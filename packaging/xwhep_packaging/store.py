@@ -22,31 +22,60 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from xwhep_packaging.artefacts import FileRecord, Manifest, Output, sha256_file
+from xwhep_packaging.artefacts import FileRecord, Manifest, Output, digest_over, sha256_file
 from xwhep_packaging.errors import PipelineError, StoreError
 
 MANIFEST = "manifest.json"
 FINGERPRINT = "fingerprint.json"  # beside the manifest, because it holds times, which two equal outputs do not share
+DETAILS = "inputs.json"  # what the inputs consist of: for `doit explain` alone
 HISTORY = "history.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides an output: what it is called and, in words, each input with its digest or value."""
+    """Everything that decides an output: what it is called and, in words, each input with its digest or value.
+
+    `files` are the inputs that consist of files: the digest of each, so that the one that changed can be named.
+    `origins` decides nothing: what an input's digest was taken of, for the same purpose.
+    """
 
     stage: str
     name: str
     inputs: Mapping[str, str]
+    files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
+    def decided(self) -> dict[str, str]:
+        """All inputs, sorted; those of files by one digest."""
+        return dict(sorted({**self.inputs, **{name: digest_over(some) for name, some in self.files.items()}}.items()))
+
+    @cached_property
     def key(self) -> str:
-        text = json.dumps([self.stage, self.name, sorted(self.inputs.items())])
+        text = json.dumps([self.stage, self.name, list(self.decided.items())])
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the history: a step was made, in `seconds`; `at` is in Unix seconds."""
+
+    step: str
+    key: str
+    seconds: float
+    at: int
+
+
+class _Details(msgspec.Struct, frozen=True, kw_only=True):
+    """inputs.json: what the inputs of an output consisted of."""
+
+    files: dict[str, dict[str, str]] = {}
+    origins: dict[str, str] = {}
 
 
 @dataclass(kw_only=True)
@@ -153,10 +182,11 @@ class Store:
             stage=recipe.stage,
             name=recipe.name,
             key=recipe.key,
-            inputs=dict(sorted(recipe.inputs.items())),
+            inputs=recipe.decided,
             files=records,
             facts=draft.facts,
         )
+        write_durably(draft.folder / DETAILS, msgspec.json.encode({"files": recipe.files, "origins": recipe.origins}))
         write_durably(draft.folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
         write_durably(draft.folder / FINGERPRINT, _fingerprint(draft.folder, records))
         for path in files.values():
@@ -185,19 +215,39 @@ class Store:
         with _disk_errors(self.root), (self.root / HISTORY).open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
 
+    def history(self) -> list[Made]:
+        """What was made, oldest first; lines that a full disk cut short are left out."""
+        try:
+            lines = (self.root / HISTORY).read_bytes().splitlines()
+        except OSError:
+            return []
+        found = []
+        for line in lines:
+            with contextlib.suppress(msgspec.DecodeError):
+                found.append(msgspec.json.decode(line, type=Made))
+        return found
+
     def last_seconds(self, keys: Mapping[str, str]) -> dict[str, float]:
         """How long each step took when its present key was made."""
-        try:
-            lines = (self.root / HISTORY).read_text(encoding="utf-8").splitlines()
-        except OSError:
-            return {}
-        found: dict[str, float] = {}
-        for line in lines:
-            with contextlib.suppress(ValueError, KeyError):
-                entry = json.loads(line)
-                if keys.get(entry["step"]) == entry["key"]:
-                    found[entry["step"]] = entry["seconds"]
+        found = {entry.step: entry.seconds for entry in self.history() if keys.get(entry.step) == entry.key}
         return {name: found[name] for name in keys if name in found}
+
+    def recorded(self, stage: str, key: str) -> Recipe | None:
+        """What decided an output that is there, whether or not it is whole."""
+        folder = self.folder(stage, key)
+        try:
+            manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+            known = (folder / DETAILS).read_bytes() if (folder / DETAILS).exists() else b"{}"
+            details = msgspec.json.decode(known, type=_Details)
+        except (OSError, msgspec.DecodeError):
+            return None
+        inputs = {name: value for name, value in manifest.inputs.items() if name not in details.files}
+        return Recipe(stage=stage, name=manifest.name, inputs=inputs, files=details.files, origins=details.origins)
+
+    def keys(self, stage: str) -> list[str]:
+        """The keys of all outputs of a stage, the newest first."""
+        manifests = (self.root / stage).glob(f"*/{MANIFEST}")
+        return [path.parent.name for path in sorted(manifests, key=lambda path: -path.stat().st_mtime_ns)]
 
     def write_latest(self, report: Mapping[str, Any]) -> Path:
         """Replace latest.json, which names the last build."""

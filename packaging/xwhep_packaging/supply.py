@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from xwhep_packaging import lockfile
 from xwhep_packaging.artefacts import Output
@@ -28,11 +29,13 @@ OF_SOURCE, OF_IMAGE = "chroot-", "image-"
 
 @dataclass(frozen=True, kw_only=True)
 class Around:
-    """What is asked of the pipeline: a step's recipe, a recipe's output if it is there, a source's extra packages."""
+    """What is asked of the pipeline: a step's recipe, a recipe's output if it is there, a source's extra packages, and
+    a folder for what is kept between runs."""
 
     recipe: Callable[[str], Recipe]
     find: Callable[[Recipe], Output | None]
     additions: Callable[[str], base.Additions]
+    memory: Callable[[], Path]
 
 
 class Supply:
@@ -44,7 +47,7 @@ class Supply:
 
     @cached_property
     def lock(self) -> Lock | None:
-        return lockfile.read(self._settings.lock_path)
+        return lockfile.read(self._settings.lock_path, self._around.memory() / "parsed.json")
 
     def wish(self, name: str) -> Wish:
         """What a set is asked to hold."""
@@ -105,5 +108,9 @@ class Supply:
         output = self._around.find(self._around.recipe(f"packages:{name}"))
         if output is not None:
             return lockfile.read_set(output.path(packages.DEBS))
+        return self.foreseen(name)
+
+    def foreseen(self, name: str) -> DebSet | str:
+        """What the lock has for a set, or why it has nothing."""
         found, reason = packages.locked(self._settings, self.lock, self.wish(name))
         return found or reason

@@ -91,7 +91,7 @@ def _counted_up(before: Deployment, after: Deployment, now: int) -> Deployment:
 
 def new_login(login: str, password: str) -> Login:
     """With a password that was chosen, or one that is made here."""
-    from argon2 import PasswordHasher, Type  # type: ignore[import-untyped] # noqa: PLC0415 - most calls need it not
+    from argon2 import PasswordHasher, Type  # type: ignore[import-untyped] # most calls need it not
 
     chosen = password or secrets.token_urlsafe(PASSWORD_BYTES)
     hasher = PasswordHasher(time_cost=TIME_COST, memory_cost=MEMORY_KIB, parallelism=1, type=Type.ID)

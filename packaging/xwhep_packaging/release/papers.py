@@ -58,7 +58,7 @@ class Papers:
         Raises:
             ReleaseError: an image holds a file that no package owns, for no reason that is known.
         """
-        from xwhep_packaging.release.bills import cdx  # noqa: PLC0415 - 0.1 s, which only a release has
+        from xwhep_packaging.release.bills import cdx  # 0.1 s, which only a release has
 
         place = folder / BILLS
         place.mkdir()

@@ -13,20 +13,22 @@ import os
 import re
 import shlex
 import shutil
-import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xwhep_packaging import command, lockfile
-from xwhep_packaging.artefacts import Output, sha256_file
+from xwhep_packaging.artefacts import Output, digests_of, sha256_file
 from xwhep_packaging.command import Command
-from xwhep_packaging.debcache import DebCache
 from xwhep_packaging.errors import BaseError, LockError
 from xwhep_packaging.lockfile import DebSet
 from xwhep_packaging.settings import RootFs, Settings
 from xwhep_packaging.store import Draft, Recipe
 from xwhep_packaging.temporary import temporary_folder
+
+if TYPE_CHECKING:
+    from xwhep_packaging.debcache import DebCache
 
 STAGE = "base"
 TARBALL = "root.tar"
@@ -95,6 +97,8 @@ class Made:
 
     @classmethod
     def of(cls, settings: Settings, packages: Output) -> Made:
+        from xwhep_packaging.debcache import DebCache
+
         return cls(debs=lockfile.read_set(packages.path(DEBS)), cache=DebCache(settings.cache_folder))
 
     def repository(self, folder: Path, log: Path) -> Path:
@@ -125,8 +129,8 @@ def recipe(settings: Settings, kind: str, debs: str) -> Recipe:
             "exclude": " ".join(rootfs.exclude),
             "include": " ".join(rootfs.include),
             "remove": " ".join(rootfs.remove),
-            "code": sha256_file(Path(__file__)),
         },
+        files={"code": digests_of(Path(__file__))},
     )
 
 
@@ -167,6 +171,8 @@ def _run(argv: Sequence[str], folder: Path, epoch: int, told: tuple[str, Path]) 
 def drop_devices(tarball: Path) -> None:
     """Whoever runs an image gives it a /dev; an ordinary user cannot unpack device files, so his image would differ.
     mmdebstrap puts them first. Cut out by hand: `tar --delete` leaves a damaged archive (GNU tar 1.34)."""
+    import tarfile
+
     with tarfile.open(tarball) as archive:
         first = itertools.takewhile(lambda member: member.name.startswith("./dev"), archive)
         devices = [(member.offset, member.offset_data) for member in first if member.ischr() or member.isblk()]
@@ -225,8 +231,8 @@ def derived_recipe(shared_key: str, more: Additions, debs: str) -> Recipe:
             "packages": debs,
             "asked for": " ".join(more.packages),
             "build dependencies": ", ".join(more.clauses),
-            "code": sha256_file(Path(__file__)),
         },
+        files={"code": digests_of(Path(__file__))},
     )
 
 
@@ -300,7 +306,8 @@ def make_extra(settings: Settings, packages: Output, draft: Draft) -> None:
 
 def extra_recipe(name: str, debs: str) -> Recipe:
     """What decides the packages of one image beside the base."""
-    return Recipe(stage=STAGE, name=f"packages-{name}", inputs={"packages": debs, "code": sha256_file(Path(__file__))})
+    files = {"code": digests_of(Path(__file__))}
+    return Recipe(stage=STAGE, name=f"packages-{name}", inputs={"packages": debs}, files=files)
 
 
 def _write_repository(folder: Path, control: str, log: Path) -> None:

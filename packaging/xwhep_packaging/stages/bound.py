@@ -9,20 +9,21 @@ import json
 import shutil
 from pathlib import Path
 
-from xwhep_packaging import baking, containerfile, layers
-from xwhep_packaging.artefacts import Output, dated, rfc3339, sha256_file
-from xwhep_packaging.baking import Bake, baked
+from xwhep_packaging import containerfile
+from xwhep_packaging.artefacts import Output, dated, digests_of, rfc3339
 from xwhep_packaging.settings import Settings
 from xwhep_packaging.store import Draft, Recipe, remove_tree
 
 STAGE = "bound"
+BAKING = ("baking", "containerfile", "layers")  # the modules that make an image
 
 
 def recipe(settings: Settings, name: str, upstream: dict[str, str]) -> Recipe:
     """What decides a bound image: role image, conf package, name, and this code."""
-    code = "".join(sha256_file(Path(str(module.__file__))) for module in (baking, containerfile, layers))
-    inputs = {"dated name": settings.dated_name(name), "code": sha256_file(Path(__file__)) + code, **upstream}
-    return Recipe(stage=STAGE, name=name, inputs=inputs)
+    own = Path(__file__)
+    code = digests_of(own, *(own.parents[1] / f"{module}.py" for module in BAKING))
+    inputs = {"dated name": settings.dated_name(name), **upstream}
+    return Recipe(stage=STAGE, name=name, inputs=inputs, files={"code": code})
 
 
 def make_bound(settings: Settings, role_image: Output, conf: Output, draft: Draft) -> None:
@@ -31,6 +32,9 @@ def make_bound(settings: Settings, role_image: Output, conf: Output, draft: Draf
     Raises:
         BakeError: the conf package cannot be installed.
     """
+    from xwhep_packaging import layers
+    from xwhep_packaging.baking import Bake, baked
+
     draft.folder.chmod(0o700)
     name, facts = role_image.manifest.name, role_image.manifest.facts
     epoch = max(int(facts["epoch"]), int(conf.manifest.facts["epoch"]))

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from xwhep_packaging import command
-from xwhep_packaging.artefacts import sha256_file, sha256_tree
+from xwhep_packaging.artefacts import digests_below, digests_of
 from xwhep_packaging.command import Command
 from xwhep_packaging.deployment import payload as payloads
 from xwhep_packaging.deployment.records import Deployment
@@ -36,10 +36,9 @@ def recipe(settings: Settings, deployment: Deployment, role: str) -> Recipe:
         "epoch": str(payloads.epoch(deployment, role)),
         "server": deployment.about.server,
         "maintainer": settings.product.maintainer,
-        "templates": sha256_tree(TEMPLATES),
-        "code": sha256_file(Path(__file__)),
     }
-    return Recipe(stage=STAGE, name=role, inputs=inputs)
+    files = {"templates": digests_below(TEMPLATES), "code": digests_of(Path(__file__))}
+    return Recipe(stage=STAGE, name=role, inputs=inputs, files=files)
 
 
 def dpkg_command(tree: Path, deb: Path) -> list[str]:

@@ -8,12 +8,12 @@ images/ROLE at the commit + ROLE.deb ──> buildah, one thin layer ──> PRO
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from xwhep_packaging import baking, command, containerfile, docker_build, layers
-from xwhep_packaging.artefacts import Image, Output, dated, rfc3339, sha256_file
-from xwhep_packaging.baking import Bake, baked
+from xwhep_packaging import command, containerfile
+from xwhep_packaging.artefacts import Image, Output, dated, digests_of, rfc3339
 from xwhep_packaging.command import Command
 from xwhep_packaging.engines import DOCKER_SOCKET
 from xwhep_packaging.errors import BakeError
@@ -22,6 +22,7 @@ from xwhep_packaging.store import Draft, Recipe, remove_tree
 
 STAGE = "images"
 BASE_STAGE = "base_image"
+BAKING = ("baking", "containerfile", "docker_build", "layers")  # the modules that make an image
 
 
 def base_tag(settings: Settings, key: str) -> str:
@@ -34,10 +35,10 @@ def version_tag(version: str) -> str:
 
 
 def base_recipe(rootfs_key: str) -> Recipe:
-    return Recipe(stage=BASE_STAGE, name="base", inputs={"rootfs": rootfs_key, "code": _code()})
+    return Recipe(stage=BASE_STAGE, name="base", inputs={"rootfs": rootfs_key}, files={"code": _code()})
 
 
-def recipe(settings: Settings, name: str, upstream: dict[str, str]) -> Recipe:
+def recipe(settings: Settings, name: str, upstream: dict[str, str], origins: Mapping[str, str] | None = None) -> Recipe:
     """What decides an image: its folder at the commit, its .debs, the base, its names and labels, and this code."""
     image = settings.images[name]
     inputs = {
@@ -45,19 +46,21 @@ def recipe(settings: Settings, name: str, upstream: dict[str, str]) -> Recipe:
         "debs": "; ".join(f"{source}: {' '.join(packages)}" for source, packages in image.debs.items()),
         "dated name": image.dated_name,
         "containerfile": "" if image.folder else containerfile.render(name, image),
-        "code": _code(),
         **upstream,
     }
-    return Recipe(stage=STAGE, name=name, inputs=inputs)
+    return Recipe(stage=STAGE, name=name, inputs=inputs, files={"code": _code()}, origins=origins or {})
 
 
-def _code() -> str:
-    modules = (baking, containerfile, docker_build, layers)
-    return "".join(sha256_file(Path(str(file))) for file in (__file__, *(module.__file__ for module in modules)))
+def _code() -> dict[str, str]:
+    own = Path(__file__)
+    return digests_of(own, *(own.parents[1] / f"{name}.py" for name in BAKING))
 
 
 def make_base_image(settings: Settings, rootfs: Output, draft: Draft) -> None:
     """Import root.tar as the base image; its one layer is shared by all that stand on it."""
+    from xwhep_packaging import layers
+    from xwhep_packaging.baking import Bake, baked
+
     recipe_file = draft.folder / "Containerfile"
     recipe_file.write_text("FROM scratch\nADD root.tar /\n")
     bake = Bake(
@@ -78,6 +81,9 @@ def make_image(settings: Settings, name: str, inputs: ImageInputs, draft: Draft)
     Raises:
         BakeError: a .deb is missing, or the Containerfile fails.
     """
+    from xwhep_packaging import layers
+    from xwhep_packaging.baking import Bake, baked
+
     image = settings.images[name]
     context = draft.folder / "context"
     context.mkdir()

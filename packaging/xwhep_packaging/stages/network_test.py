@@ -13,13 +13,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
 from xwhep_packaging import command
-from xwhep_packaging.artefacts import Output, sha256_file, sha256_tree
+from xwhep_packaging.artefacts import Output, digests_below, digests_of
 from xwhep_packaging.command import Command, Result
 from xwhep_packaging.engines import Engine
 from xwhep_packaging.errors import NetworkTestError, SettingsError
@@ -57,9 +55,9 @@ def recipe(settings: Settings, part: Part, engine: str, upstream: dict[str, str]
             f"the network test's folder {settings.network_test.folder!r} does not exist",
             next_step="correct [network_test] folder in the pipeline file",
         )
-    own = {"tests": sha256_tree(tests), "choice": part.choice, "beside": settings.network_test.beside}
-    inputs = {**own, "code": sha256_file(Path(__file__)), "engine": engine, **upstream}
-    return Recipe(stage=part.stage, name=settings.product.name, inputs=inputs)
+    files = {"tests": digests_below(tests), "code": digests_of(Path(__file__))}
+    inputs = {"choice": part.choice, "beside": settings.network_test.beside, "engine": engine, **upstream}
+    return Recipe(stage=part.stage, name=settings.product.name, inputs=inputs, files=files)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +117,8 @@ def make_network_test(settings: Settings, trial: Trial, draft: Draft) -> None:
         EngineError: no container can be started.
         NetworkTestError: the containers run, but a test fails, or none ran.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     stage, engine = trial.part.stage, trial.engine
     run = shares(settings, trial.part, draft)
     with engine.serving(draft.log.with_name(f"{stage}-engine.log")) as address, ThreadPoolExecutor(len(run)) as pool:
@@ -174,6 +174,8 @@ def _sum(counts: Sequence[dict[str, int]]) -> dict[str, int]:
 def _counts(junit: Path) -> dict[str, int]:
     if not junit.is_file():
         return {"tests": 0, "skipped": 0}
+    from xml.etree import ElementTree
+
     suites = ElementTree.parse(junit).getroot().iter("testsuite")  # noqa: S314 - pytest wrote it a moment ago
     rows = [(int(suite.get("tests", 0)), int(suite.get("skipped", 0))) for suite in suites]
     return {"tests": sum(row[0] for row in rows), "skipped": sum(row[1] for row in rows)}

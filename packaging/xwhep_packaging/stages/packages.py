@@ -11,19 +11,23 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from xwhep_packaging import archive, lockfile
-from xwhep_packaging.archive import Apt
-from xwhep_packaging.artefacts import Output, sha256_file
-from xwhep_packaging.debcache import DebCache
+from xwhep_packaging import lockfile
+from xwhep_packaging.artefacts import Output, digests_of
 from xwhep_packaging.errors import LockError
 from xwhep_packaging.lockfile import Deb, DebSet, Lock
 from xwhep_packaging.settings import Settings
 from xwhep_packaging.store import Draft, Recipe
 from xwhep_packaging.temporary import temporary_folder
 
+if TYPE_CHECKING:
+    from xwhep_packaging.archive import Apt
+    from xwhep_packaging.debcache import DebCache
+
 STAGE = "packages"
 DEBS = "debs.json"
+ARCHIVE = Path(__file__).parents[1] / "archive.py"
 SHOWN = 12  # of the packages that differ; the log has them all
 
 
@@ -66,8 +70,8 @@ def recipe(settings: Settings, lock: Lock | None, wish: Wish, upstream: Mapping[
     """What decides a set: the lock's, where it has one, else the wish."""
     found, reason = locked(settings, lock, wish)
     own = {"wish": wish.digest(settings), "locked": found.digest if found else reason}
-    code = sha256_file(Path(__file__)) + sha256_file(Path(archive.__file__))
-    return Recipe(stage=STAGE, name=wish.name, inputs={**own, "code": code, **upstream})
+    files = {"code": digests_of(Path(__file__), ARCHIVE)}
+    return Recipe(stage=STAGE, name=wish.name, inputs={**own, **upstream}, files=files)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +90,8 @@ def make_packages(settings: Settings, inputs: Inputs, draft: Draft) -> None:
         LockError: `--locked` was asked for and the lock does not do, or the suite cannot satisfy the wish.
         NetworkError: a mirror does not answer.
     """
+    from xwhep_packaging.debcache import DebCache
+
     cache = DebCache(settings.cache_folder)
     found, reason = locked(settings, inputs.lock, inputs.wish)
     gone = _fill(settings, cache, found.debs, draft.log) if found else []
@@ -113,6 +119,8 @@ def refill(settings: Settings, packages: Output, log: Path) -> None:
         LockError: no archive has one of them any more.
         NetworkError: a mirror does not answer.
     """
+    from xwhep_packaging.debcache import DebCache
+
     debs = lockfile.read_set(packages.path(DEBS)).debs
     gone = _fill(settings, DebCache(settings.cache_folder), debs, log)
     if gone:
@@ -126,6 +134,8 @@ def refill(settings: Settings, packages: Output, log: Path) -> None:
 
 def _fill(settings: Settings, cache: DebCache, debs: Sequence[Deb], log: Path) -> list[Deb]:
     """Fetch from the mirrors, then from the snapshot archive where one is configured; returns what none has."""
+    from xwhep_packaging import archive
+
     if not cache.missing(debs):
         return []
     main, security = archive.mirrors(settings)
@@ -143,6 +153,8 @@ def snapshot_addresses(snapshot: str) -> tuple[str, str]:
 
 
 def _resolved(settings: Settings, inputs: Inputs, log: Path) -> DebSet:
+    from xwhep_packaging.archive import Apt
+
     with temporary_folder("apt") as folder:
         apt = Apt(settings=settings, folder=folder, log=log)
         epoch = apt.update()
@@ -164,6 +176,8 @@ def make_lock(settings: Settings, wishes: Sequence[Wish], known: Lock | None, lo
         NetworkError: a mirror does not answer.
         LockError: the suite cannot satisfy a wish.
     """
+    from xwhep_packaging.archive import Apt
+
     with temporary_folder("apt") as folder:
         apt = Apt(settings=settings, folder=folder, log=log)
         epoch = apt.update()

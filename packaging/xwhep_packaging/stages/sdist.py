@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
-from xwhep_packaging.artefacts import Commit, sha256_file
+from xwhep_packaging.artefacts import Commit, digests_of, sha256_file
 from xwhep_packaging.definitions import StdebSource
 from xwhep_packaging.errors import NetworkError, SourceError
 from xwhep_packaging.settings import Settings
@@ -57,7 +57,8 @@ def resolve(settings: Settings, store: Store, name: str) -> Commit:
 
 def recipe(name: str, commit: Commit) -> Recipe:
     """What decides the unpacked tree: the archive alone."""
-    return Recipe(stage=STAGE, name=name, inputs={"sdist": commit.content, "code": sha256_file(Path(__file__))})
+    files = {"code": digests_of(Path(__file__))}
+    return Recipe(stage=STAGE, name=name, inputs={"sdist": commit.content}, files=files)
 
 
 def make_source(commit: Commit, draft: Draft) -> None:

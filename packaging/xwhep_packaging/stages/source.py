@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from xwhep_packaging import command, git_answers
-from xwhep_packaging.artefacts import Commit, sha256_file
+from xwhep_packaging.artefacts import Commit, digests_of
 from xwhep_packaging.command import Command
 from xwhep_packaging.definitions import Source
 from xwhep_packaging.errors import NetworkError, SourceError
@@ -26,6 +26,7 @@ from xwhep_packaging.temporary import temporary_folder
 
 STAGE = "source"
 TARBALL = "source.tar"
+ABOUT = ("rev-parse", "--show-toplevel", "--is-shallow-repository")
 FULL_SHA = re.compile(r"[0-9a-f]{40}")
 VERSION_TAG = re.compile(r"v?[0-9]+(\.[0-9]+)*")
 FETCH_TIMEOUT_S = 600
@@ -81,7 +82,7 @@ def resolve_folder(settings: Settings, folder: str, answers: Answers | None = No
 
 def _commit(repository: Path, source: Source, called: str, answers: Answers) -> Commit:
     sha = _resolve_ref(repository, source, answers)
-    shallow = answers.once(repository, "rev-parse", "--is-shallow-repository").strip() == "true"
+    shallow = _about(repository, answers).shallow
     ask = answers.once if shallow else answers.fixed  # a shallow history may grow
     paths = shipped_paths(source)
     shipped = ask(repository, "log", "-1", "--format=%H %ct", sha, "--", *paths).split()
@@ -98,15 +99,19 @@ def _commit(repository: Path, source: Source, called: str, answers: Answers) -> 
         shipped_sha=shipped[0],
         epoch=int(shipped[1]),
         content=hashlib.sha256(tree.encode()).hexdigest(),
+        listing=tree,
         tag=_version_tag(repository, shipped[0], sha, answers),
         dirty=_is_dirty(repository, paths, answers),
         shallow=shallow,
     )
 
 
-def read_file(commit: Commit, path: str) -> str:
+def read_file(commit: Commit, path: str, answers: Answers | None = None) -> str:
     """A file as of the shipped commit; empty when it is not there."""
-    return Answers().perhaps(commit.repository, "show", f"{commit.shipped_sha}:{path}") or ""
+    try:
+        return (answers or Answers()).fixed(commit.repository, "show", f"{commit.shipped_sha}:{path}").strip()
+    except SourceError:
+        return ""
 
 
 def recipe(name: str, source: Source, commit: Commit) -> Recipe:
@@ -120,8 +125,9 @@ def recipe(name: str, source: Source, commit: Commit) -> Recipe:
             "shipped commit": commit.shipped_sha,
             "tag": commit.tag,
             "paths": " ".join(shipped_paths(source)),
-            "code": sha256_file(Path(__file__)) + sha256_file(Path(str(git_answers.__file__))),
         },
+        files={"code": digests_of(Path(__file__), Path(str(git_answers.__file__)))},
+        origins={"content": commit.listing},
     )
 
 
@@ -171,14 +177,33 @@ def _local_repository(settings: Settings, store: Store, source: Source, answers:
 
 def _checkout(folder: Path, answers: Answers) -> Path:
     """The top of the work tree that `folder` lies in, or `folder` itself when it is a bare repository."""
-    top = answers.perhaps(folder, "rev-parse", "--show-toplevel") if folder.is_dir() else None
-    if top is None and not (folder / "HEAD").exists():
+    top = _about(folder, answers).top if folder.is_dir() else ""
+    if not top and not (folder / "HEAD").exists():
         raise SourceError(
             f"{folder} is no git repository",
             cause="the pipeline builds commits, never loose files",
             next_step=f"correct `location` in the pipeline file, or: git init {folder}",
         )
     return Path(top) if top else folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class _About:
+    """Of a repository: the top of its work tree (empty: it has none), and the commit of HEAD (empty: ask for it)."""
+
+    top: str
+    shallow: bool
+    head: str = ""
+
+
+def _about(folder: Path, answers: Answers) -> _About:
+    """All in one call, since each costs a process; one by one where that fails: bare, or no commit yet."""
+    found = answers.perhaps(folder, *ABOUT, "HEAD^{commit}")
+    if found:
+        top, shallow, head = found.rsplit("\n", 2)
+        return _About(top=top, shallow=shallow == "true", head=head)
+    top = answers.perhaps(folder, "rev-parse", "--show-toplevel") or ""
+    return _About(top=top, shallow=answers.perhaps(folder, "rev-parse", "--is-shallow-repository") == "true")
 
 
 def _mirror(store: Store, url: str, ref: str) -> Path:
@@ -209,7 +234,8 @@ def _mirror(store: Store, url: str, ref: str) -> Path:
 def _resolve_ref(repository: Path, source: Source, answers: Answers) -> str:
     wanted = "refs/remote-head" if is_remote(source.location) and source.ref == "HEAD" else source.ref
     words = ("rev-parse", "--verify", f"{wanted}^{{commit}}")
-    sha = None if wanted.startswith("-") else answers.perhaps(repository, *words)
+    head = _about(repository, answers).head if wanted == "HEAD" else ""
+    sha = head or (None if wanted.startswith("-") else answers.perhaps(repository, *words))
     if sha:
         return sha
     if not answers.perhaps(repository, "rev-list", "--all", "--max-count=1"):

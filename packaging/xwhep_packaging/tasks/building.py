@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from doit import get_var
 from doit.exceptions import TaskFailed
 
-from xwhep_packaging import configure, report, upkeep
 from xwhep_packaging.errors import PipelineError
 from xwhep_packaging.tasks.base import Task, guarded, pipeline, say
 
@@ -61,6 +60,8 @@ def endurance() -> Iterator[Task]:
         return
 
     def run() -> None:
+        from xwhep_packaging import report
+
         pipeline().make("endurance")
         report.save(pipeline(), report.build_report(pipeline()))
 
@@ -76,9 +77,11 @@ def endurance() -> Iterator[Task]:
 def configuration() -> Task:
     """Answers become a deployment; every run asks or reads again, and changes nothing that is as it should be."""
     name, values, rotate, demo = (str(get_var(word) or "") for word in ("name", "values", "rotate", "insecure_demo"))
-    request = configure.Request(name=name, values=values, rotate=rotate, insecure_demo=demo not in ("", "0", "no"))
 
     def run() -> None:
+        from xwhep_packaging import configure
+
+        request = configure.Request(name=name, values=values, rotate=rotate, insecure_demo=demo not in ("", "0", "no"))
         configure.Configure(settings=pipeline().settings, say=say).run(request)
 
     return {
@@ -92,24 +95,31 @@ def build() -> Task:
     """Everything, then the table."""
 
     def show() -> None:
+        from xwhep_packaging import report
+
         made = report.build_report(pipeline())
         report.save(pipeline(), made)
         sys.stdout.write(report.table(made, pipeline().seconds) + report.not_bound(pipeline()) + "\n")
 
-    ends = [name for name in pipeline().steps if name.startswith(("lint:", "bound:"))]
     return {
         "doc": "from a git commit to packages, images and a verdict",
         "actions": [(guarded, [show])],
-        "task_dep": [*ends, "network_test"],
+        "task_dep": pipeline().ends(),
         "io": {"capture": False},
     }
 
 
 def lock() -> Task:
     """Resolve the exact packages again."""
+
+    def run() -> None:
+        from xwhep_packaging import upkeep
+
+        upkeep.write_lock(pipeline(), say)
+
     return {
         "doc": "resolve the exact Debian packages again, show what changes, and write the lock",
-        "actions": [(guarded, [lambda: upkeep.write_lock(pipeline(), say)])],
+        "actions": [(guarded, [run])],
         "io": {"capture": False},
     }
 
@@ -125,6 +135,8 @@ def cache_of_packages() -> Task:
 
 
 def _look_after_cache(words: list[str]) -> TaskFailed | None:
+    from xwhep_packaging import upkeep
+
     return guarded(lambda: upkeep.look_after_cache(pipeline(), words, say))
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 from doit import get_var
 from doit.task import Task as DoitTask
 
 from xwhep_packaging import checks, settings
 from xwhep_packaging.tasks.base import Task, guarded, pipeline, say, under
-from xwhep_packaging.verify import bisect, verdict
 from xwhep_packaging.verify.variations import VARIATIONS
-from xwhep_packaging.verify.verdict import Plan
+
+if TYPE_CHECKING:
+    from xwhep_packaging.verify.verdict import Plan
 
 
 def test() -> Iterator[Task | DoitTask]:
@@ -35,10 +37,13 @@ def _check_task(some: list[checks.Check], doc: str) -> Task:
 def verify() -> Iterator[Task | DoitTask]:
     """All variations in pairs as one task, the bounded set and each variation alone as verify:NAME."""
     plans: dict[str, tuple[str, Callable[[], Plan]]] = {
-        "ci": ("two rebuilds, each variation on in one of them; no root made again", verdict.plan_bounded),
-        **{name: (one.doc, partial(verdict.plan_one, name)) for name, one in VARIATIONS.items()},
+        "ci": ("two rebuilds, each variation on in one of them; no root made again", partial(_plan, "bounded")),
+        **{name: (one.doc, partial(_plan, "one", name)) for name, one in VARIATIONS.items()},
     }
-    yield {"basename": "verify", **_verify_task(verdict.plan_all, "rebuild under variations, each pair of them met")}
+    yield {
+        "basename": "verify",
+        **_verify_task(partial(_plan, "all"), "rebuild under variations, each pair of them met"),
+    }
     for name, (doc, plan) in plans.items():
         yield under("verify", name, _verify_task(plan, doc))
     yield under("verify", "bisect", _bisect_task())
@@ -46,6 +51,8 @@ def verify() -> Iterator[Task | DoitTask]:
 
 def _bisect_task() -> Task:
     def run() -> None:
+        from xwhep_packaging.verify import bisect
+
         bisect.bisect(pipeline(), str(get_var("variation") or ""), str(get_var("good") or ""), say)
 
     return {
@@ -55,8 +62,21 @@ def _bisect_task() -> Task:
     }
 
 
+def _plan(kind: str, *names: str) -> Plan:
+    from xwhep_packaging.verify import verdict
+
+    plans: dict[str, Callable[..., Plan]] = {
+        "bounded": verdict.plan_bounded,
+        "one": verdict.plan_one,
+        "all": verdict.plan_all,
+    }
+    return plans[kind](*names)
+
+
 def _verify_task(plan: Callable[[], Plan], doc: str) -> Task:
     def run() -> None:
+        from xwhep_packaging.verify import verdict
+
         verdict.verify(pipeline(), plan(), say)
 
     needs = [name for name in pipeline().steps if name.startswith(("debs:", "images:"))]

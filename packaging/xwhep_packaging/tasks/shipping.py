@@ -8,8 +8,6 @@ from functools import partial
 from doit import get_var
 from doit.task import Task as DoitTask
 
-from xwhep_packaging import deployer
-from xwhep_packaging.release import moving, pushing
 from xwhep_packaging.tasks.base import Task, guarded, pipeline, say, under
 
 DEPLOY_DOCS = {
@@ -24,7 +22,7 @@ def release() -> Iterator[Task | DoitTask]:
     yield {
         "basename": "release",
         "doc": "make a signed release of this build (skip=verify,endurance ... leaves checks out, and says so)",
-        "actions": [(guarded, [lambda: moving.make(pipeline(), str(get_var("skip") or ""), say)])],
+        "actions": [(guarded, [_release])],
         "task_dep": ["build"],
         "io": {"capture": False},
     }
@@ -36,7 +34,15 @@ def release() -> Iterator[Task | DoitTask]:
     yield under("release", "push", fields)
 
 
+def _release() -> None:
+    from xwhep_packaging.release import moving
+
+    moving.make(pipeline(), str(get_var("skip") or ""), say)
+
+
 def _push() -> None:
+    from xwhep_packaging.release import moving, pushing
+
     insecure = str(get_var("insecure") or "") not in ("", "0", "no")
     registry = pushing.Registry(address=str(get_var("registry") or ""), insecure=insecure)
     moving.push(pipeline(), registry, str(get_var("version") or ""), say)
@@ -45,17 +51,29 @@ def _push() -> None:
 def promote() -> Task:
     return {
         "doc": "show a release in a channel (channel=nightly|testing|stable version=VERSION; the newest by default)",
-        "actions": [(guarded, [lambda: moving.promote(pipeline(), _channel(), str(get_var("version") or ""), say)])],
+        "actions": [(guarded, [_promote])],
         "io": {"capture": False},
     }
+
+
+def _promote() -> None:
+    from xwhep_packaging.release import moving
+
+    moving.promote(pipeline(), _channel(), str(get_var("version") or ""), say)
 
 
 def rollback() -> Task:
     return {
         "doc": "show in a channel again what it showed before (channel=NAME)",
-        "actions": [(guarded, [lambda: moving.rollback(pipeline(), _channel(), say)])],
+        "actions": [(guarded, [_rollback])],
         "io": {"capture": False},
     }
+
+
+def _rollback() -> None:
+    from xwhep_packaging.release import moving
+
+    moving.rollback(pipeline(), _channel(), say)
 
 
 def _channel() -> str:
@@ -69,7 +87,7 @@ def deploy() -> Iterator[Task | DoitTask]:
         way: (doc, partial(_deploy_files, way)) for way, doc in DEPLOY_DOCS.items()
     }
     ways["compose_up"] = ("start the composed grid, and let a test job go through it (workers=N)", _compose_up)
-    ways["compose_down"] = ("stop the composed grid; its data stays", lambda: deployer.compose_down(pipeline(), say))
+    ways["compose_down"] = ("stop the composed grid; its data stays", _compose_down)
     yield {
         "basename": "deploy",
         "doc": "files to run a grid by: Compose, Swarm, Kubernetes",
@@ -84,9 +102,19 @@ def deploy() -> Iterator[Task | DoitTask]:
 
 
 def _deploy_files(*ways: str) -> None:
+    from xwhep_packaging import deployer
+
     for way in ways:
         say(f"{way:<12} {deployer.write(pipeline(), way)}")
 
 
 def _compose_up() -> None:
+    from xwhep_packaging import deployer
+
     deployer.compose_up(pipeline(), get_var("workers"), say)
+
+
+def _compose_down() -> None:
+    from xwhep_packaging import deployer
+
+    deployer.compose_down(pipeline(), say)

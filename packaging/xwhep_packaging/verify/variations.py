@@ -14,12 +14,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xwhep_packaging import command
 from xwhep_packaging.command import Command
 from xwhep_packaging.definitions import Surroundings
 from xwhep_packaging.stages.debs.chroot import CLOCK_LIBRARIES
-from xwhep_packaging.verify.causes import Known
+
+if TYPE_CHECKING:
+    from xwhep_packaging.verify.causes import Known
 
 CLOCK_DAYS = 400
 NOISE = "noise-of-the-environment"
@@ -217,6 +220,8 @@ def surroundings_of(names: Sequence[str]) -> Surroundings:
 
 def known_of(names: Sequence[str]) -> Known:
     """What each side of a comparison could see that the other could not."""
+    from xwhep_packaging.verify.causes import Known
+
     usual, other = Surroundings(), surroundings_of(names)
     pairs = (("host name", "host"), ("time zone", "timezone"), ("locale", "locale"), ("user name", "user"))
     values = [(cause, getattr(usual, key), getattr(other, key)) for cause, key in pairs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import msgspec
@@ -112,3 +113,42 @@ def test_difference_in_words() -> None:
     assert lockfile.difference(new, new) == []
     other = msgspec.structs.replace(deb("kept"), sha256="0" * 64)
     assert lockfile.difference([deb("kept")], [other])[0] == "~ kept 1.0-1, other content"
+
+
+# What a run leaves to the next one
+
+
+@pytest.fixture
+def file(lock: Lock, tmp_path: Path) -> Path:
+    path = tmp_path / "lock.toml"
+    path.write_text(lockfile.render(lock))
+    return path
+
+
+def test_a_known_lock_is_not_parsed_again(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = tmp_path / "memory"
+    first = lockfile.read(file, memory)
+    monkeypatch.setattr("tomllib.loads", lambda text: pytest.fail("it was parsed"))
+    assert lockfile.read(file, memory) == first == lockfile.read(file, memory)
+
+
+def test_a_changed_lock_is_parsed_again(file: Path, tmp_path: Path) -> None:
+    """Under the same size and time, too: its content is what counts."""
+    memory, stat = tmp_path / "memory", file.stat()
+    before = lockfile.read(file, memory)
+    file.write_text(file.read_text().replace("1.0-1", "1.0-2"))
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    after = lockfile.read(file, memory)
+    assert after != before
+    assert after == lockfile.read(file)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b'{"digest": "", "lock": null}'])
+def test_a_damaged_memory_is_as_good_as_none(file: Path, tmp_path: Path, content: bytes) -> None:
+    memory = tmp_path / "memory"
+    memory.write_bytes(content)
+    assert lockfile.read(file, memory) == lockfile.read(file)
+
+
+def test_a_memory_that_cannot_be_written_harms_nobody(file: Path, tmp_path: Path) -> None:
+    assert lockfile.read(file, tmp_path / "none" / "memory") == lockfile.read(file)

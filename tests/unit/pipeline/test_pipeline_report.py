@@ -12,7 +12,7 @@ import pytest
 from deployments import put
 from repositories import Repository
 from xwhep_packaging import report
-from xwhep_packaging.artefacts import Output, sha256_tree
+from xwhep_packaging.artefacts import Output, digest_over, digests_below
 from xwhep_packaging.errors import PipelineError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.settings import Settings
@@ -228,14 +228,14 @@ def test_image_is_as_old_as_its_newest_input(settings: Settings, store: Store, r
 
 def test_digest_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1")
-    first = sha256_tree(tmp_path)
+    first = digest_over(digests_below(tmp_path))
     (tmp_path / "__pycache__").mkdir()
     (tmp_path / "__pycache__" / "a.pyc").write_text("1")
-    assert sha256_tree(tmp_path) == first
+    assert digest_over(digests_below(tmp_path)) == first
     (tmp_path / "a").chmod(0o755)
-    second = sha256_tree(tmp_path)
+    second = digest_over(digests_below(tmp_path))
     (tmp_path / "a").rename(tmp_path / "b")
-    assert len({first, second, sha256_tree(tmp_path)}) == 3
+    assert len({first, second, digest_over(digests_below(tmp_path))}) == 3
 
 
 def test_output_names_its_files(published: Pipeline) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from xwhep_packaging.artefacts import Manifest, Output
 from xwhep_packaging.errors import BuildError, StoreError
-from xwhep_packaging.store import FINGERPRINT, MANIFEST, Draft, Recipe, Store, write_durably
+from xwhep_packaging.store import DETAILS, FINGERPRINT, MANIFEST, Draft, Recipe, Store, write_durably
 
 RECIPE = Recipe(stage="demo", name="thing", inputs={"source": "1"})
 KILLS = 25
@@ -100,7 +100,7 @@ def test_refused_output_is_made_again(store: Store, output: Output) -> None:
 
 def test_nothing_is_left_beside_the_output(store: Store, output: Output) -> None:
     assert list((store.root / "tmp").iterdir()) == []
-    assert sorted(path.name for path in output.folder.iterdir()) == ["a", "deep", FINGERPRINT, MANIFEST]
+    assert sorted(path.name for path in output.folder.iterdir()) == ["a", "deep", FINGERPRINT, DETAILS, MANIFEST]
 
 
 def test_failed_maker_publishes_nothing_and_keeps_the_remains(store: Store) -> None:

@@ -7,18 +7,20 @@ source.tar ──> builder: debian, stdeb or command ── chroot ──> .deb 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from xwhep_packaging.artefacts import Commit, Output, sha256_file, sha256_tree
+from xwhep_packaging.artefacts import Commit, Output, digests_below, digests_of
 from xwhep_packaging.definitions import CommandSource, DebianSource, Source, StdebSource
 from xwhep_packaging.errors import BuildError
 from xwhep_packaging.settings import Settings
-from xwhep_packaging.stages.debs import by_command, by_debian, by_stdeb
-from xwhep_packaging.stages.debs.chroot import ENTER, Chroot
-from xwhep_packaging.stages.debs.job import Built, Job
 from xwhep_packaging.store import Draft, Recipe, remove_tree
+
+if TYPE_CHECKING:
+    from xwhep_packaging.stages.debs.job import Built, Job
 
 STAGE = "debs"
 NO_DECISION = ("location", "ref", "ships", "lint")  # the commit says them, or they decide no byte
@@ -37,13 +39,14 @@ class Inputs:
 def recipe(name: str, source: Source, maintainer: str, upstream: dict[str, str]) -> Recipe:
     """What decides the .debs: the source, its settings, the chroot and this code."""
     chosen = {key: value for key, value in msgspec.to_builtins(source).items() if key not in NO_DECISION}
-    own = {"settings": msgspec.json.encode(chosen).decode(), "maintainer": maintainer, "code": code()}
-    return Recipe(stage=STAGE, name=name, inputs={**own, **upstream})
+    own = {"settings": msgspec.json.encode(chosen).decode(), "maintainer": maintainer}
+    return Recipe(stage=STAGE, name=name, inputs={**own, **upstream}, files={"code": code()})
 
 
-def code() -> str:
-    """A digest of all that builds and checks packages."""
-    return sha256_tree(Path(__file__).parent) + sha256_file(ENTER)
+@cache  # once a run
+def code() -> dict[str, str]:
+    """All that builds and checks packages."""
+    return {**digests_below(Path(__file__).parent), **digests_of(Path(__file__).parents[2] / "in-chroot")}
 
 
 def make_debs(settings: Settings, commit: Commit, inputs: Inputs, draft: Draft) -> None:
@@ -52,6 +55,9 @@ def make_debs(settings: Settings, commit: Commit, inputs: Inputs, draft: Draft) 
     Raises:
         BuildError: the tree is wrong for its builder, a build dependency is missing, or the build fails.
     """
+    from xwhep_packaging.stages.debs.chroot import Chroot
+    from xwhep_packaging.stages.debs.job import Job
+
     name = inputs.source.manifest.name
     source = settings.sources[name]
     work = draft.folder / "work"
@@ -88,6 +94,8 @@ def _installed(chroot: Output) -> frozenset[str]:
 
 
 def run_builder(job: Job, source: Source) -> Built:
+    from xwhep_packaging.stages.debs import by_command, by_debian, by_stdeb
+
     match source:
         case DebianSource():
             return by_debian.build(job, source)

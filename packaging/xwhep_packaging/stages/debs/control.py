@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from email.utils import formatdate, parsedate_to_datetime
 
 from xwhep_packaging.artefacts import Commit
 from xwhep_packaging.errors import BuildError
@@ -159,6 +158,8 @@ def changelog_head(text: str) -> tuple[str, str]:
 
 def changelog_time(text: str) -> int:
     """When the entry on top was signed (UTC seconds); 0 when its date cannot be read."""
+    from email.utils import parsedate_to_datetime
+
     match = re.search(r"^ -- .*>  (.+)$", text, re.M)
     try:
         return int(parsedate_to_datetime(match[1]).timestamp()) if match else 0
@@ -171,6 +172,8 @@ def changelog_entry(head: tuple[str, str], commit: Commit, maintainer: str, afte
 
     `after` is the time of the entry below (UTC seconds): an older or equal one on top would be a mistake.
     """
+    from email.utils import formatdate
+
     called = "the published archive with sha256\n   " if commit.released else "commit"  # one line would be too long
     what = f"  * Build of {called} {commit.shipped_sha}.".splitlines()
     lines = (

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from xwhep_packaging import command
 from xwhep_packaging.artefacts import Output
 from xwhep_packaging.errors import LintError
-from xwhep_packaging.stages.debs.chroot import Chroot
 from xwhep_packaging.store import Draft, Recipe
 
 # About uploads to Debian, which these packages are not, and about entries dated by commits that may be years old.
@@ -46,9 +45,9 @@ STRICT = Strictness(
 )
 
 
-def recipe(strictness: Strictness, name: str, upstream: dict[str, str], code: str) -> Recipe:
+def recipe(strictness: Strictness, name: str, upstream: dict[str, str], code: dict[str, str]) -> Recipe:
     """What decides lintian's answer."""
-    return Recipe(stage=strictness.stage, name=name, inputs={**upstream, "code": code})
+    return Recipe(stage=strictness.stage, name=name, inputs=upstream, files={"code": code})
 
 
 def lintian_command(strictness: Strictness, files: list[str]) -> list[str]:
@@ -73,6 +72,8 @@ def make_lint(strictness: Strictness, inputs: dict[str, Output], draft: Draft) -
     Raises:
         LintError: it names what fails at this strictness.
     """
+    from xwhep_packaging.stages.debs.chroot import Chroot
+
     debs, root = inputs["debs"], inputs["chroot"]
     chroot = Chroot(
         tarball=root.path("root.tar"),
