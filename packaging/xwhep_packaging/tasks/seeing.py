@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from functools import partial
 
 from doit import get_var
+from doit.exceptions import TaskFailed
 
-from xwhep_packaging import benchmark
-from xwhep_packaging.tasks.base import Task, guarded, pipeline
+from xwhep_packaging.tasks.base import Task, guarded, pipeline, say
 
+JSON = {"name": "json", "long": "json", "type": bool, "default": False, "help": "for machines"}
 BENCH_RUNS = 5  # doit bench runs=1 for a quick look
 BENCH_DOCS = {
     "pipeline": "cold, warm and no-op builds, image sizes",
@@ -23,7 +24,57 @@ BENCH_DOCS = {
 
 def tasks() -> Iterator[Task]:
     """Each task that shows something, by its own name."""
+    yield _plan()
+    yield _explain()
     yield from _bench()
+
+
+def _plan() -> Task:
+    return {
+        "basename": "plan",
+        "doc": "what a build would make, what is up to date, and how long it usually takes (--json)",
+        "actions": [(_show_plan,)],
+        "params": [JSON],
+        "io": {"capture": False},
+    }
+
+
+def _show_plan(json: bool) -> TaskFailed | None:
+    def run() -> None:
+        from xwhep_packaging import plan
+
+        made = plan.plan(pipeline())
+        say(_json(plan.as_json(made)) if json else plan.table(made))
+
+    return guarded(run)
+
+
+def _explain() -> Task:
+    return {
+        "basename": "explain",
+        "doc": "which input changed, from what to what, and by which chain (explain STEP ...; --json)",
+        "actions": [(_show_reasons,)],
+        "params": [JSON],
+        "pos_arg": "steps",
+        "io": {"capture": False},
+    }
+
+
+def _show_reasons(json: bool, steps: list[str]) -> TaskFailed | None:
+    def run() -> None:
+        from xwhep_packaging import explain
+
+        found = [explain.explain(pipeline(), name) for name in steps or explain.first_to_make(pipeline())]
+        plain = "\n".join(explain.text(one) for one in found) or "nothing to do: all steps are up to date"
+        say(_json(explain.as_json(found)) if json else plain)
+
+    return guarded(run)
+
+
+def _json(value: object) -> str:
+    import json
+
+    return json.dumps(value, indent=2)
 
 
 def _bench() -> Iterator[Task]:
@@ -34,7 +85,13 @@ def _bench() -> Iterator[Task]:
             "basename": "bench",
             "name": name,
             "doc": doc,
-            "actions": [(guarded, [partial(benchmark.measure, pipeline, name, int(get_var("runs") or BENCH_RUNS))])],
+            "actions": [(guarded, [partial(_measure, name)])],
             "task_dep": ["build"],
             "io": {"capture": False},
         }
+
+
+def _measure(group: str) -> None:
+    from xwhep_packaging import benchmark
+
+    benchmark.measure(pipeline, group, int(get_var("runs") or BENCH_RUNS))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pretended import Pretended, copied, pretend
 from repositories import NewRepository, Repository
 from xwhep_packaging import settings as settings_module
 from xwhep_packaging.settings import Settings
@@ -50,16 +51,37 @@ def new_repository(tmp_path: Path) -> NewRepository:
     return make
 
 
-@pytest.fixture
-def repository(new_repository: NewRepository) -> Repository:
-    """The pipeline file's own repository, with one commit: a source in src/, an image folder, a document."""
-    made = new_repository()
+def small_repository(folder: Path) -> Repository:
+    """One commit: a source in src/, an image folder, a document."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = Repository(folder)
+    made.git("init", "--quiet", "--initial-branch=main")
     made.write("packaging/pipeline.toml", PIPELINE_FILE)
     made.write("src/main.py", "print('one')\n")
     made.write("images/server/Containerfile", "FROM scratch\n")
     made.write("docs/note.md", "a note\n")
     made.commit("first")
     return made
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """The pipeline file's own repository."""
+    return small_repository(tmp_path / "repository")
+
+
+@pytest.fixture(scope="session")
+def _pretended(tmp_path_factory: pytest.TempPathFactory) -> Pretended:
+    folder = tmp_path_factory.mktemp("pretended")
+    return pretend(small_repository(folder / "repository"), Store(folder / "_build"))
+
+
+@pytest.fixture
+def grid(_pretended: Pretended, tmp_path: Path) -> Iterator[Pretended]:
+    """A pipeline whose steps are all made, by writing a file each."""
+    made = copied(_pretended, tmp_path / "grid")
+    with made.with_tools():
+        yield made
 
 
 @pytest.fixture
