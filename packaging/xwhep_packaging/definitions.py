@@ -159,6 +159,29 @@ class Image(Section, frozen=True, kw_only=True):
         return [name for name in names if getattr(self, name) != getattr(EMPTY_IMAGE, name)]
 
 
+class Deploy(Section, frozen=True, kw_only=True):
+    """How a grid of several containers is laid out: what `doit deploy` writes for Compose, Swarm and Kubernetes.
+
+    `address` is the name by which workers and clients elsewhere reach the server. Memory is in MiB, disks in GiB.
+    """
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?\Z")] = "grid"
+    address: Annotated[str, Meta(pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)?\Z", max_length=253)] = ""
+    port: Annotated[int, Meta(ge=1, le=65535)] = 4321
+    registry: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9.:/_-]*/)?\Z")] = ""
+    workers: Annotated[int, Meta(ge=1, le=10000)] = 1
+    workers_max: Annotated[int, Meta(ge=1, le=10000)] = 10
+    workers_per_node: Annotated[int, Meta(ge=1, le=1000)] = 2
+    jobs_per_worker: Annotated[int, Meta(ge=1, le=1000)] = 4
+    server_cpus: Annotated[float, Meta(gt=0, le=1024)] = 1.0
+    server_memory_mb: Annotated[int, Meta(ge=64)] = 512
+    server_disk_gb: Annotated[int, Meta(ge=1)] = 20
+    worker_cpus: Annotated[float, Meta(gt=0, le=1024)] = 1.0
+    worker_memory_mb: Annotated[int, Meta(ge=64)] = 2048
+    worker_disk_gb: Annotated[int, Meta(ge=1)] = 10
+    monitoring_namespace: Name = "monitoring"
+
+
 EMPTY_IMAGE = Image(debs={})
 AnySource = DebianSource | StdebSource | CommandSource
 BUILDERS: tuple[type[Source], ...] = (DebianSource, StdebSource, CommandSource)

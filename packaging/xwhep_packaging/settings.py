@@ -1,14 +1,15 @@
 """pipeline.toml and the environment as one frozen Settings; the only reader of either.
 
 Precedence, strongest first:
-    1. the command line      doit build pipeline=path/to/other.toml
-    2. the environment       XWHEP_ENGINE=podman
+    1. the command line      doit build set='engine.kind=podman' (pipeline=path/to/other.toml names another file)
+    2. the environment       XWHEP_SET='engine.kind=podman'; below it the short names: XWHEP_ENGINE=podman
     3. the pipeline file     packaging/pipeline.toml
     4. the defaults below
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
 import os
 import re
@@ -20,10 +21,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from xwhep_packaging import overrides
 from xwhep_packaging.definitions import (
     BUILDERS,
     AnySource,
     DebianPackage,
+    Deploy,
     Expects,
     HealthCheck,
     Image,
@@ -41,6 +44,7 @@ MAIN_STORE = "_build"
 DEPLOYMENTS = "deployments"
 VALUES_FILE = "packaging/xwconfigure.values"
 
+SET = "XWHEP_SET"  # any setting: overrides.py
 # Environment variable -> the setting it overrides.
 OVERRIDES = {
     "XWHEP_ENGINE": ("engine", "kind"),
@@ -129,29 +133,6 @@ class NetworkTest(Section, frozen=True, kw_only=True):
     timeout_s: Annotated[int, Meta(ge=1)] = 600
 
 
-class Deploy(Section, frozen=True, kw_only=True):
-    """How a grid of several containers is laid out: what `doit deploy` writes for Compose, Swarm and Kubernetes.
-
-    `address` is the name by which workers and clients elsewhere reach the server. Memory is in MiB, disks in GiB.
-    """
-
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?\Z")] = "grid"
-    address: Annotated[str, Meta(pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)?\Z", max_length=253)] = ""
-    port: Annotated[int, Meta(ge=1, le=65535)] = 4321
-    registry: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9.:/_-]*/)?\Z")] = ""
-    workers: Annotated[int, Meta(ge=1, le=10000)] = 1
-    workers_max: Annotated[int, Meta(ge=1, le=10000)] = 10
-    workers_per_node: Annotated[int, Meta(ge=1, le=1000)] = 2
-    jobs_per_worker: Annotated[int, Meta(ge=1, le=1000)] = 4
-    server_cpus: Annotated[float, Meta(gt=0, le=1024)] = 1.0
-    server_memory_mb: Annotated[int, Meta(ge=64)] = 512
-    server_disk_gb: Annotated[int, Meta(ge=1)] = 20
-    worker_cpus: Annotated[float, Meta(gt=0, le=1024)] = 1.0
-    worker_memory_mb: Annotated[int, Meta(ge=64)] = 2048
-    worker_disk_gb: Annotated[int, Meta(ge=1)] = 10
-    monitoring_namespace: Name = "monitoring"
-
-
 class Deployment(Section, frozen=True, kw_only=True):
     """Which folder of deployments/ images and packages are bound to. Empty: the only one there, if there is one."""
 
@@ -230,27 +211,40 @@ def load(file: Path, environ: Mapping[str, str] | None = None) -> Settings:
     Raises:
         SettingsError: the file cannot be read or parsed, a key is unknown, a value has the wrong type or form.
     """
+    given = (os.environ if environ is None else environ).get(SET, "")
     table = _read(file)
     for variable, (section, key) in OVERRIDES.items():
         value = (os.environ if environ is None else environ).get(variable)
         if value:
             _override(table, section, key, value.lower() in TRUE_WORDS if variable in SWITCHES else value)
-    for key in ("root", "file"):
-        if key in table:
-            raise SettingsError(f"{file}: {key!r} is no setting", next_step="remove it")
-    table |= {"root": str(repository_of(file)), "file": str(file)}
-    try:
-        settings = msgspec.convert(table, Settings)
-    except msgspec.ValidationError as exc:
-        raise _explained(file, str(exc), table) from exc
+    if given:
+        _converted(file, str(file), copy.deepcopy(table))  # so that the error below names who is to blame
+        overrides.apply(table, given, SET)
+    settings = _converted(file, f"{SET} on {file}" if given else str(file), table)
     _check_references(file, settings)
     return settings
+
+
+def give(text: str) -> None:
+    """Have settings of this run's command line override all others, in pipelines that this one starts, too."""
+    os.environ[SET] = f"{os.environ.get(SET, '')}{overrides.SEPARATOR}{text}"
+
+
+def _converted(file: Path, origin: str, table: dict[str, Any]) -> Settings:
+    for key in ("root", "file"):
+        if key in table:
+            raise SettingsError(f"{origin}: {key!r} is no setting", next_step="remove it")
+    table |= {"root": str(repository_of(file)), "file": str(file)}
+    try:
+        return msgspec.convert(table, Settings)
+    except msgspec.ValidationError as exc:
+        raise _explained(origin, str(exc), table) from exc
 
 
 def passed_on(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """The variables of the caller that change what a pipeline does, for one that is started from this one."""
     known = os.environ if environ is None else environ
-    return {name: known[name] for name in (*OVERRIDES, "DOCKER_HOST") if name in known}
+    return {name: known[name] for name in (*OVERRIDES, SET, "DOCKER_HOST") if name in known}
 
 
 def repository_of(file: Path) -> Path:
@@ -276,7 +270,7 @@ def _override(table: dict[str, Any], section: str, key: str, value: str | bool) 
         inner[key] = value
 
 
-def _explained(file: Path, message: str, table: dict[str, Any]) -> SettingsError:
+def _explained(file: str, message: str, table: dict[str, Any]) -> SettingsError:
     found = re.search(r"unknown field `(.*?)`(?: - at `\$\.?(.*?)`)?$", message)
     if not found:
         hint = f"builder is one of {', '.join(_builder_keys())}" if "builder" in message else ""

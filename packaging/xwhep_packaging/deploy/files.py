@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from xwhep_packaging.artefacts import Image
-from xwhep_packaging.settings import Deploy
+from xwhep_packaging.definitions import Deploy
 from xwhep_packaging.store import remove_tree, write_durably
 
 TEMPLATES = Path(__file__).parents[2] / "deploy"

@@ -37,6 +37,8 @@ CONFIG = {
 def pipeline() -> Pipeline:
     """The pipeline of this run: of `pipeline=FILE` on the command line, else packaging/pipeline.toml."""
     try:
+        if given := get_var("set"):
+            settings.give(str(given))
         loaded = settings.load(Path(get_var("pipeline") or PIPELINE_FILE))
     except PipelineError as error:
         sys.stderr.write(error.report() + "\n")

@@ -6,10 +6,12 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from xwhep_packaging import errors
+from xwhep_packaging.deployment import answers
 from xwhep_packaging.deployment.meanings import ANSWERS, MEANINGS, UNUSED, without_meaning
 from xwhep_packaging.deployment.values import parse, read_values
 from xwhep_packaging.errors import SecretsExposed, UnknownKey, ValuesError
@@ -195,3 +197,31 @@ def test_page_lists_the_ways_to_fail() -> None:
     listed = {(int(code), word) for code, word in re.findall(r"^\| (\d+) \| ([a-z-]+) \|", page, re.M)}
     kinds = errors.PipelineError.__subclasses__()
     assert listed == {(kind.exit_code, kind.code) for kind in kinds if 30 <= kind.exit_code <= 37}
+
+
+# Whatever the file holds
+
+
+def damaged(text: bytes, random: Random) -> bytes:
+    """With one to six places cut out, doubled, or replaced by letters that mean something."""
+    for _ in range(random.randint(1, 6)):
+        start = random.randrange(len(text) + 1)
+        end = min(len(text), start + random.randint(0, 12))
+        piece = bytes(random.choices(b"=\"'\\$`# \n\t\0\r\xff\xc3\xb6aZ09._-", k=random.randint(0, 9)))
+        text = text[:start] + random.choice([b"", piece, text[start:end] * 2, piece * 200]) + text[end:]
+    return text
+
+
+def test_five_hundred_damaged_files(file: Path) -> None:
+    """Each gives answers or an error that a person can mend, and never another exception."""
+    good = EXAMPLE.read_bytes().replace(b"XWADMINPASSWORD=", b"XWADMINPASSWORD=a-long-password-2026")
+    random, read, reports = Random(8), 0, []
+    for _ in range(500):
+        file.write_bytes(damaged(good, random))
+        try:
+            answers.from_values(read_values(file))
+            read += 1
+        except errors.PipelineError as error:
+            reports.append(error.report())
+    assert min(read, len(reports)) > 20
+    assert [report for report in reports if "next:" not in report] == []
