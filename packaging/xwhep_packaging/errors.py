@@ -17,6 +17,7 @@
     ├── LockError          23   the lock is missing, out of date or damaged, or a root differs from it
     ├── VerifyError        24   a rebuild gives other bytes, or cannot be compared
     ├── ReleaseError       25   a release cannot be made, moved, or is not what it was signed as
+    ├── MachineError       26   this machine cannot build
     ├── DeployError        27   a deployed grid does not come up, or its test job fails
     ├── ValuesError        30   the file of answers cannot be read as such, or there are no answers
     ├── UnknownKey         31   the file of answers has a key that nobody knows
@@ -129,6 +130,10 @@ class VerifyError(PipelineError):
 
 class ReleaseError(PipelineError):
     exit_code, code = 25, "release"
+
+
+class MachineError(PipelineError):
+    exit_code, code = 26, "machine"
 
 
 class DeployError(PipelineError):

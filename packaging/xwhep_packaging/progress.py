@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from xwhep_packaging import command
 
 INTERRUPTED = 130
-SPEAK_FOR_THEMSELVES = ("build", "test", "deploy", "lock", "cache", "configure", "plan", "explain")
+SPEAK_FOR_THEMSELVES = ("build", "test", "deploy", "lock", "cache", "configure", "plan", "explain", "doctor")
 
 
 class Progress:

@@ -26,6 +26,7 @@ def tasks() -> Iterator[Task]:
     """Each task that shows something, by its own name."""
     yield _plan()
     yield _explain()
+    yield _doctor()
     yield from _bench()
 
 
@@ -67,6 +68,27 @@ def _show_reasons(json: bool, steps: list[str]) -> TaskFailed | None:
         found = [explain.explain(pipeline(), name) for name in steps or explain.first_to_make(pipeline())]
         plain = "\n".join(explain.text(one) for one in found) or "nothing to do: all steps are up to date"
         say(_json(explain.as_json(found)) if json else plain)
+
+    return guarded(run)
+
+
+def _doctor() -> Task:
+    return {
+        "basename": "doctor",
+        "doc": "whether this machine can build, and how to mend what it lacks (--json)",
+        "actions": [(_show_findings,)],
+        "params": [JSON],
+        "io": {"capture": False},
+    }
+
+
+def _show_findings(json: bool) -> TaskFailed | None:
+    def run() -> None:
+        from xwhep_packaging import doctor, machine
+
+        findings = doctor.examine(doctor.Patient(machine=machine.this_machine(), pipeline=pipeline()))
+        say(_json(doctor.as_json(findings)) if json else doctor.table(findings))
+        doctor.raise_for(findings)
 
     return guarded(run)
 
