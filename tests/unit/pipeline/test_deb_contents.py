@@ -43,7 +43,11 @@ SYSTEM_FILES = {
         "/usr/lib/sysusers.d/xwhep-worker.conf",
         "/usr/lib/tmpfiles.d/xwhep-worker.conf",
     },
-    "client": set(),
+    "client": {
+        "/usr/share/bash-completion/completions/xw",
+        "/usr/share/fish/vendor_completions.d/xw.fish",
+        "/usr/share/zsh/vendor-completions/_xw",
+    },
 }
 EMPTY_FOLDERS = {"server": set(), "worker": {"/usr/share/xwhep-worker/shared.d"}, "client": set()}
 

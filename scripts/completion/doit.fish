@@ -1,0 +1,6 @@
+# Names of doit's tasks in fish: source scripts/completion/doit.fish
+function __doit_tasks
+    set -l typed (commandline -opc)
+    $typed[1] list --all --quiet 2>/dev/null
+end
+complete -c doit -f -a "(__doit_tasks)"
