@@ -36,6 +36,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from xwhep_packaging.known_failures import Known, last_of, recognise
+
 
 class PipelineError(Exception):
     """What happened, why, and what to type next.
@@ -49,23 +51,32 @@ class PipelineError(Exception):
 
     exit_code: ClassVar[int] = 1
     code: ClassVar[str] = "error"
+    of_a_tool: ClassVar[bool] = True  # what it quotes is a tool's own complaint, not a test's that failed on purpose
 
     def __init__(self, what: str, *, cause: str = "", next_step: str = "", log: Path | None = None) -> None:
         super().__init__(what)
         self.what, self.cause, self.next_step, self.log = what, cause, next_step, log
 
     def report(self) -> str:
-        """The whole message as it is printed: at most a screenful."""
+        """The whole message as it is printed: at most a screenful. A failure that comes back is named in words."""
         lines = [f"error [{self.code}]: {self.what}"]
+        known = self._known()
+        if known:
+            lines.append(f"  known: {known.name}: {known.cause}")
         if self.cause:
             lines += [
                 f"  cause: {line}" if n == 0 else f"         {line}" for n, line in enumerate(self.cause.split("\n"))
             ]
+        if known:
+            lines.append(f"  next:  {known.next_step}")
         if self.next_step:
-            lines.append(f"  next:  {self.next_step}")
+            lines.append(f"  {'then' if known else 'next'}:  {self.next_step}")
         if self.log:
             lines.append(f"  log:   {self.log}")
         return "\n".join(lines)
+
+    def _known(self) -> Known | None:
+        return recognise([*last_of(self.log), *self.cause.splitlines()]) if self.of_a_tool else None
 
 
 class SettingsError(PipelineError):
@@ -89,6 +100,7 @@ class BuildError(PipelineError):
 
 
 class LintError(PipelineError):
+    of_a_tool = False
     exit_code, code = 15, "lint"
 
 
@@ -105,6 +117,7 @@ class EngineError(PipelineError):
 
 
 class NetworkTestError(PipelineError):
+    of_a_tool = False
     exit_code, code = 19, "network-test"
 
 
@@ -113,6 +126,7 @@ class StoreError(PipelineError):
 
 
 class CheckError(PipelineError):
+    of_a_tool = False
     exit_code, code = 21, "check"
 
 
@@ -125,6 +139,7 @@ class LockError(PipelineError):
 
 
 class VerifyError(PipelineError):
+    of_a_tool = False
     exit_code, code = 24, "verify"
 
 
