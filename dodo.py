@@ -50,7 +50,7 @@ def task_verify() -> Iterator[base.Task | base.DoitTask]:
 
 
 def task_seeing() -> Iterator[base.Task]:
-    yield from seeing.tasks()  # plan, explain, doctor, bench
+    yield from seeing.tasks()  # plan, explain, doctor, bench, report
 
 
 def task_deploy() -> Iterator[base.Task | base.DoitTask]:

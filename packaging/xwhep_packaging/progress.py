@@ -1,4 +1,7 @@
-"""What doit's run looks like: one line when a step starts and ends, one report per failure, a distinct exit code."""
+"""What doit's run looks like: one line when a step starts and ends, one report per failure, a distinct exit code.
+
+On a terminal, a line at the bottom says what runs (live.py); with events=FILE, a program is told as well (events.py).
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,12 @@ from types import FrameType
 from typing import Any, TextIO
 
 from xwhep_packaging import command
+from xwhep_packaging.errors import PipelineError
+from xwhep_packaging.events import Events
+from xwhep_packaging.live import Running, StatusLine
 
 INTERRUPTED = 130
-SPEAK_FOR_THEMSELVES = ("build", "test", "deploy", "lock", "cache", "configure", "plan", "explain", "doctor")
+SPEAK_FOR_THEMSELVES = ("build", "test", "deploy", "lock", "cache", "configure", "plan", "explain", "doctor", "report")
 
 
 class Progress:
@@ -24,10 +30,19 @@ class Progress:
         self.started: dict[str, float] = {}
         self.failed_codes: list[int] = []
         self.messages: list[str] = []
+        self.events = Events()
+        self.line = StatusLine(outstream) if outstream.isatty() else None
 
     def initialize(self, tasks: dict[str, Any], selected: list[str]) -> None:
         """Called once, in the main thread, before anything runs."""
         stop_on_signals()
+        try:
+            self.events.begin()
+        except PipelineError as error:
+            self._say(error.report())
+            sys.exit(error.exit_code)
+        if self.line:
+            self.line.begin()
 
     def get_status(self, task: Any) -> None:
         """Called when a task is looked at."""
@@ -36,20 +51,31 @@ class Progress:
         self.started[task.name] = time.monotonic()
         if _is_announced(task):
             self._say(f"·  {task.name:<24} {task.doc}")
+        if task.actions:
+            self.events.write("started", task=task.name)
+        if self.line and task.actions:
+            self.line.add(task.name, _running(task))
 
     def add_success(self, task: Any) -> None:
+        seconds = self._ended(task)
+        if task.actions:
+            self.events.write("ended", task=task.name, seconds=seconds)
         if _is_announced(task):
-            self._say(f"✓  {task.name:<24} {time.monotonic() - self.started.get(task.name, 0):.1f} s")
+            self._say(f"✓  {task.name:<24} {seconds:.1f} s")
 
     def add_failure(self, task: Any, fail: Any) -> None:
         if type(fail).__name__ == "UnmetDependency":
             return
-        self.failed_codes.append(getattr(fail, "exit_code", 2))
+        code = getattr(fail, "exit_code", 2)
+        self.failed_codes.append(code)
+        self.events.write("failed", task=task.name, seconds=self._ended(task), exit_code=code)
         self._say(f"✗  {task.name}")
         self.messages.append(fail.get_msg().rstrip())
 
     def skip_uptodate(self, task: Any) -> None:
         """An up-to-date task says nothing: the table at the end does."""
+        if task.actions:
+            self.events.write("up-to-date", task=task.name)
 
     def skip_ignore(self, task: Any) -> None:
         self._say(f"!  {task.name} is ignored")
@@ -67,17 +93,35 @@ class Progress:
     def complete_run(self) -> None:
         """Print what failed. SystemExit because doit knows only the statuses 1 and 2, and ours say more."""
         interrupted = sys.exc_info()[0] is KeyboardInterrupt
+        if self.line:
+            self.line.end()
+        code = INTERRUPTED if interrupted else next(iter(self.failed_codes), 0)
+        self.events.write("done", exit_code=code)
         for message in self.messages:
             self._say(f"\n{message}")
         if interrupted:
             self._say("\nstopped; what was finished is kept: type it again to go on")
-            sys.exit(INTERRUPTED)
-        if self.failed_codes:
-            sys.exit(self.failed_codes[0])
+        if code:
+            sys.exit(code)
+
+    def _ended(self, task: Any) -> float:
+        """How long it ran."""
+        if self.line:
+            self.line.remove(task.name)
+        return round(time.monotonic() - self.started.get(task.name, time.monotonic()), 3)
 
     def _say(self, line: str) -> None:
-        self.stream.write(line + "\n")
-        self.stream.flush()
+        if self.line:
+            self.line.say(line)
+        else:
+            self.stream.write(line + "\n")
+            self.stream.flush()
+
+
+def _running(task: Any) -> Running | None:
+    """A step of the pipeline writes to its log alone, and says which that is; whatever else runs may write here."""
+    about = (task.meta or {}).get("step")
+    return about() if about else None
 
 
 def _is_announced(task: Any) -> bool:

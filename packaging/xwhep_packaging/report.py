@@ -38,6 +38,7 @@ def build_report(pipeline: Pipeline) -> dict[str, Any]:
         "network_test": {"folder": str(verdict.folder), "tests": verdict.manifest.facts["tests"]},
         "endurance": _endurance(pipeline),
         "timings": verdict.manifest.facts["timings"],
+        "needs": {name: list(step.needs) for name, step in pipeline.steps.items()},
         "keys": {name: pipeline.recipe(name).key for name in pipeline.steps},
         "seconds": pipeline.store.last_seconds({name: pipeline.recipe(name).key for name in pipeline.steps}),
     }

@@ -63,12 +63,15 @@ class Recipe:
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the history: a step was made, in `seconds`; `at` is in Unix seconds."""
+    """One line of the history: a step was made, in `seconds`, by the run that began at `run` (Unix seconds). `end` is
+    `at` with its fraction; lines that an older pipeline wrote have neither."""
 
     step: str
     key: str
     seconds: float
     at: int
+    end: float = 0
+    run: float = 0
 
 
 class _Details(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,9 +92,10 @@ class Draft:
 
 @dataclass(frozen=True)
 class Store:
-    """The folder of everything made, `_build` by default."""
+    """The folder of everything made, `_build` by default. `run` is when the run that uses it began (Unix seconds)."""
 
     root: Path
+    run: float = field(default_factory=time.time, compare=False)
 
     def log(self, stage: str, name: str) -> Path:
         return self.root / "logs" / f"{stage}-{name}.log"
@@ -210,10 +214,13 @@ class Store:
             yield
 
     def remember_seconds(self, name: str, key: str, seconds: float) -> None:
-        """Append how long a step took; one short line, so that two runs at once do not mix theirs."""
-        line = json.dumps({"step": name, "key": key, "seconds": round(seconds, 3), "at": int(time.time())})
-        with _disk_errors(self.root), (self.root / HISTORY).open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        """Append how long a step took that is now made; one short line, so that two runs at once do not mix theirs."""
+        now = time.time()
+        entry = Made(
+            step=name, key=key, seconds=round(seconds, 3), at=int(now), end=round(now, 3), run=round(self.run, 3)
+        )
+        with _disk_errors(self.root), (self.root / HISTORY).open("ab") as stream:
+            stream.write(msgspec.json.encode(entry) + b"\n")
 
     def history(self) -> list[Made]:
         """What was made, oldest first; lines that a full disk cut short are left out."""
@@ -249,16 +256,32 @@ class Store:
         manifests = (self.root / stage).glob(f"*/{MANIFEST}")
         return [path.parent.name for path in sorted(manifests, key=lambda path: -path.stat().st_mtime_ns)]
 
+    def manifest(self, key: str) -> Manifest | None:
+        """What is recorded under a key, whichever stage it is of; nothing is checked."""
+        for path in self.root.glob(f"*/{key}/{MANIFEST}"):
+            with contextlib.suppress(OSError, msgspec.DecodeError):
+                return msgspec.json.decode(path.read_bytes(), type=Manifest)
+        return None
+
     def write_latest(self, report: Mapping[str, Any]) -> Path:
-        """Replace latest.json, which names the last build."""
-        path = self.root / "latest.json"
+        """Replace latest.json, which names the last build; that of another build is kept as previous.json."""
+        path, known = self.root / "latest.json", self.read_latest()
         with _disk_errors(path):
+            if known and any(known.get(name) != report.get(name) for name in ("commit", "keys")):
+                write_durably(self.root / "previous.json", (json.dumps(known, indent=2) + "\n").encode())
             write_durably(path, (json.dumps(report, indent=2) + "\n").encode())
         return path
 
     def read_latest(self) -> dict[str, Any] | None:
+        return self._read("latest.json")
+
+    def read_previous(self) -> dict[str, Any] | None:
+        """latest.json as it was before the last build; None after the first."""
+        return self._read("previous.json")
+
+    def _read(self, name: str) -> dict[str, Any] | None:
         try:
-            report = json.loads((self.root / "latest.json").read_bytes())
+            report = json.loads((self.root / name).read_bytes())
         except (OSError, ValueError):
             return None
         return report if isinstance(report, dict) else None

@@ -22,11 +22,21 @@ from xwhep_packaging.store import Store
 
 Task = dict[str, Any]
 PIPELINE_FILE = Path("packaging") / "pipeline.toml"
+
+
+class Reporter(Progress):
+    """With what the command line says: events=FILE."""
+
+    def initialize(self, tasks: dict[str, Any], selected: list[str]) -> None:
+        self.events.path = str(get_var("events") or "")
+        super().initialize(tasks, selected)
+
+
 CONFIG = {
     "default_tasks": ["build"],
     "backend": "sqlite3",
     "dep_file": ":memory:",
-    "reporter": Progress,
+    "reporter": Reporter,
     "num_process": os.cpu_count() or 1,
     "par_type": "thread",
     "verbosity": 2,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 
 from doit import get_var
 from doit.exceptions import TaskFailed
 
 from xwhep_packaging.errors import PipelineError
+from xwhep_packaging.live import Running
 from xwhep_packaging.tasks.base import Task, guarded, pipeline, say
 
 STAGE_DOCS = {
@@ -46,7 +48,19 @@ def step_task(name: str) -> Task:
         "uptodate": [lambda: _is_made(name)],
         "task_dep": list(step.needs),
         "io": {"capture": False},
+        "meta": {"step": lambda: _running(name)},
     }
+
+
+def _running(name: str) -> Running:
+    """For the line at the bottom of a terminal."""
+    recipe = pipeline().recipe(name)
+    seconds = [entry.seconds for entry in pipeline().store.history() if entry.step == name]
+    return Running(
+        started=time.monotonic(),
+        expected=seconds[-1] if seconds else 0,
+        log=pipeline().store.log(recipe.stage, recipe.name),
+    )
 
 
 def network_test() -> Task:

@@ -28,6 +28,7 @@ def tasks() -> Iterator[Task]:
     yield _explain()
     yield _doctor()
     yield from _bench()
+    yield _report()
 
 
 def _plan() -> Task:
@@ -117,3 +118,19 @@ def _measure(group: str) -> None:
     from xwhep_packaging import benchmark
 
     benchmark.measure(pipeline, group, int(get_var("runs") or BENCH_RUNS))
+
+
+def _report() -> Task:
+    """Shows what is there; whoever wants another build to be shown makes it first."""
+
+    def run() -> None:
+        from xwhep_packaging.seeing import page
+
+        say(f"report       {page.write(pipeline().store)}")
+
+    return {
+        "basename": "report",
+        "doc": "one page about the last build: times, graph, sizes, what changed, tests, logs (_build/report.html)",
+        "actions": [(guarded, [run])],
+        "io": {"capture": False},
+    }

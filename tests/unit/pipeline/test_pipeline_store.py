@@ -369,6 +369,41 @@ def test_seconds_are_those_of_the_present_key(store: Store) -> None:
     assert store.last_seconds({"debs:b": "k3", "debs:a": "k1", "images:c": "k4"}) == {"debs:b": 3.0, "debs:a": 1.235}
 
 
+def test_history_tells_when_and_in_which_run(store: Store) -> None:
+    store.scratch("logs")
+    before = time.time()
+    Store(store.root, run=before - 2).remember_seconds("debs:a", "k1", 1.5)
+    (entry,) = store.history()
+    assert (entry.step, entry.key, entry.seconds, entry.run) == ("debs:a", "k1", 1.5, round(before - 2, 3))
+    assert before - 0.001 <= entry.end <= time.time() + 0.001
+    assert entry.at == int(entry.end)
+
+
+def test_history_of_an_older_pipeline_is_read(store: Store) -> None:
+    store.scratch("logs")
+    (store.root / "history.jsonl").write_text('{"step": "a", "key": "k", "seconds": 2.5, "at": 1795825371}\n')
+    assert store.last_seconds({"a": "k"}) == {"a": 2.5}
+    assert (store.history()[0].end, store.history()[0].run) == (0, 0)
+
+
+def test_latest_of_another_build_is_kept_as_the_previous(store: Store) -> None:
+    store.scratch("logs")
+    one = {"commit": "c1", "keys": {"a": "k1"}}
+    store.write_latest(one)
+    assert store.read_previous() is None
+    store.write_latest({**one, "endurance": "passed"})
+    assert store.read_previous() is None, "the same build, which says more of itself"
+    store.write_latest({**one, "commit": "c2"})
+    assert store.read_previous() == {**one, "endurance": "passed"}
+    store.write_latest({"commit": "c2", "keys": {"a": "k2"}})
+    assert (store.read_previous() or {})["keys"] == {"a": "k1"}
+
+
+def test_manifest_by_key_alone(store: Store, output: Output) -> None:
+    assert store.manifest(output.manifest.key) == output.manifest
+    assert store.manifest("none") is None
+
+
 def test_torn_history_lines_are_passed_over(store: Store) -> None:
     store.scratch("logs")
     store.remember_seconds("a", "k", 1.0)
