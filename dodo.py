@@ -61,6 +61,10 @@ def task_release() -> Iterator[base.Task | base.DoitTask]:
     yield from shipping.release()
 
 
+def task_nightly() -> base.Task:
+    return shipping.nightly()
+
+
 def task_promote() -> base.Task:
     return shipping.promote()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 DEBIAN = Path(__file__).parents[2] / "debian"
+NIGHTLY = Path(__file__).parents[2] / "packaging" / "nightly"
 pytestmark = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="this machine has no systemd-analyze")
 
 
@@ -42,3 +43,15 @@ def test_systemd_knows_every_word_of_a_unit(role: str, tmp_path: Path) -> None:
     )
     unknown = [line for line in done.stderr.splitlines() if "Unknown" in line or "Failed to parse" in line]
     assert [line for line in unknown if "RestartSteps" not in line and "RestartMaxDelaySec" not in line] == []
+
+
+@pytest.mark.parametrize("kind", ["service", "timer"])
+def test_systemd_takes_the_nightly_units(kind: str, tmp_path: Path) -> None:
+    """As an instance for a clone at /srv/grid, with a program that is there."""
+    for file in NIGHTLY.iterdir():
+        text = file.read_text("utf-8").replace("%f/scripts/doit nightly", "/bin/true").replace("=%f", "=/srv")
+        (tmp_path / file.name.replace("@", "@srv-grid")).write_text(text)
+    unit = tmp_path / f"xwhep-nightly@srv-grid.{kind}"
+    argv = ["systemd-analyze", "verify", "--man=no", str(unit)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (done.returncode, [line for line in done.stderr.splitlines() if "xwhep" in line]) == (0, [])

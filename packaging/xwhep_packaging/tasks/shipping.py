@@ -40,6 +40,27 @@ def _release() -> None:
     moving.make(pipeline(), str(get_var("skip") or ""), say)
 
 
+def nightly() -> Task:
+    """No task before it: a build that fails belongs into the history too."""
+    return {
+        "doc": "build, verify and release HEAD, and write the history (channel=NAME|none bounded=1 skip=GATES)",
+        "actions": [(guarded, [_nightly])],
+        "io": {"capture": False},
+    }
+
+
+def _nightly() -> None:
+    from xwhep_packaging.nightly.night import Run, Wanted
+
+    channel, bounded = str(get_var("channel") or "nightly"), str(get_var("bounded") or "")
+    wanted = Wanted(
+        channel="" if channel == "none" else channel,
+        bounded=bounded not in ("", "0", "no"),
+        skip=str(get_var("skip") or ""),
+    )
+    Run(pipeline=pipeline(), wanted=wanted, say=say).night()
+
+
 def _push() -> None:
     from xwhep_packaging.release import moving, pushing
 

@@ -1,0 +1,1 @@
+"""The nightly run: build, verify, release, and what came of each night."""
