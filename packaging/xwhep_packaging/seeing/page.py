@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,11 @@ from xwhep_packaging.seeing import sizes, tested, words
 from xwhep_packaging.seeing.changes import SHOWN, changes
 from xwhep_packaging.seeing.graph import BOX_HEIGHT, BOX_WIDTH, draw
 from xwhep_packaging.seeing.places import JUNIT, ROOT, Places
+from xwhep_packaging.seeing.templates import template
 from xwhep_packaging.seeing.timeline import Timeline, timeline
 from xwhep_packaging.store import Store, write_durably
 
 NAME = "report.html"
-TEMPLATES = Path(__file__).resolve().parents[2] / "report"
 LOGS_BYTES = 500_000  # of the page, for all logs together
 LOG_BYTES = 24_000  # for one of them, at most
 TILES = 48
@@ -49,17 +48,7 @@ def write(store: Store) -> Path:
 
 def render(places: Places, latest: Mapping[str, Any]) -> str:
     """The whole page. Every text is escaped by the template engine, whoever wrote it."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    around = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    around.filters |= {"size": words.size, "seconds": words.seconds, "moment": moment}
-    return around.get_template("page.html").render(build=latest, **sections(places, latest))
+    return template("page.html").render(build=latest, **sections(places, latest))
 
 
 def sections(places: Places, latest: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,7 +136,3 @@ def _logs(places: Places, keys: Mapping[str, str]) -> dict[str, list[words.Excer
         "container_logs": [words.excerpt(path, room) for path in containers],
         "step_logs": [words.excerpt(path, room) for path in steps if path.stat().st_size],
     }
-
-
-def moment(epoch: float) -> str:
-    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -16,7 +16,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "report"
 
 def template(name: str) -> Template:
     """The template of that name; it knows the filters size, seconds and moment."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - other commands start sooner
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
         loader=FileSystemLoader(FOLDER),

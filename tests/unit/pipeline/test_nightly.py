@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -224,6 +226,15 @@ def test_their_variations_are_those_that_exist(file: Path) -> None:
     found += yaml.safe_load(text)["verify"]["parallel"]["matrix"][0]["VARIATION"] if "parallel" in text else []
     if "verify" in text.replace("Build HEAD, verify", ""):
         assert set(found) == set(VARIATIONS) - {"python"}, "python wants another Python on the machine"
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
+def test_they_have_the_form_that_their_services_take(file: Path) -> None:
+    github = ".github" in file.parts
+    schema = ["vendor.github-workflows"] if github else ["vendor.gitlab-ci", "--data-transform", "gitlab-ci"]
+    argv = [Path(sys.executable).with_name("check-jsonschema"), "--builtin-schema", *schema, file]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
