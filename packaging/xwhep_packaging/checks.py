@@ -1,7 +1,7 @@
 """Every check that CI runs, one after another; a failing one stops none of the others.
 
-lint, type, imports, docs, unit ──> build, endurance ──> debs, integration ──> "N passed, N failed"
-      each by tox, from one installation      this very pipeline      by tox
+lint, type, imports, docs, unit ──> build, endurance, verify ──> debs, integration ──> "N passed, N failed"
+      each by tox, from one installation      this very pipeline          by tox
 
 Each check has a log, one line when it starts and one when it ends. Tests are counted from pytest's JUnit files.
 """
@@ -96,6 +96,7 @@ def all_checks(store: Store, pipeline_file: str = "", *, endurance: bool = True)
         _by_tox("unit", "unit tests of platform and pipeline", counts_tests=True),
         _by_doit("build", "the main job: from this commit to a verdict", pipeline_file),
         *([apart] if endurance else []),
+        replace(_by_doit("verify:ci", "two rebuilds give the same bits", pipeline_file), name="verify"),
         replace(
             _by_tox("debs", "what each .deb holds, to the file", counts_tests=True), environment=lambda: _debs(store)
         ),

@@ -265,7 +265,7 @@ def text(one: Explanation) -> str:
         width = max(len(row.what) for row in rows[:SHOWN_CHANGES])
         lines += [f"    {row.kind:<14}  {row.what:<{width}}  {_pair(row)}" for row in rows[:SHOWN_CHANGES]]
         if len(rows) > SHOWN_CHANGES:
-            lines.append(f"    and {len(rows) - SHOWN_CHANGES} more (json=1 has them all)")
+            lines.append(f"    and {len(rows) - SHOWN_CHANGES} more (--json has them all)")
     return "\n".join(lines)
 
 

@@ -9,11 +9,11 @@ which packages apt resolves is known only afterwards where the lock does not say
 from __future__ import annotations
 
 import heapq
-import os
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from xwhep_packaging.at_once import at_once
 from xwhep_packaging.pipeline import Pipeline
 
 UP_TO_DATE, TO_MAKE, OPEN = "up to date", "to make", "depends"
@@ -66,7 +66,7 @@ def _depth(name: str, rows: dict[str, Planned]) -> int:
     return 1 + max((_depth(need, rows) for need in rows[name].needs if need in rows), default=0)
 
 
-def plan(pipeline: Pipeline, at_once: int = 0) -> Plan:
+def plan(pipeline: Pipeline, places: int = 0) -> Plan:
     """What a build would do.
 
     Raises:
@@ -80,7 +80,7 @@ def plan(pipeline: Pipeline, at_once: int = 0) -> Plan:
         state = UP_TO_DATE if found else OPEN if unsure else TO_MAKE
         needs, seconds = pipeline.steps[name].needs, usual.get(name)
         rows.append(Planned(step=name, state=state, needs=needs, seconds=seconds, depends_on=unsure))
-    return Plan(steps=tuple(rows), at_once=at_once or os.cpu_count() or 1)
+    return Plan(steps=tuple(rows), at_once=places or at_once())
 
 
 def _steps_of_build(pipeline: Pipeline) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -15,6 +14,7 @@ from doit.task import Task as DoitTask
 from doit.task import dict_to_task
 
 from xwhep_packaging import settings
+from xwhep_packaging.at_once import at_once
 from xwhep_packaging.errors import PipelineError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.progress import Progress
@@ -37,7 +37,7 @@ CONFIG = {
     "backend": "sqlite3",
     "dep_file": ":memory:",
     "reporter": Reporter,
-    "num_process": os.cpu_count() or 1,
+    "num_process": at_once(),
     "par_type": "thread",
     "verbosity": 2,
 }

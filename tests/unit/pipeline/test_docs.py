@@ -91,7 +91,7 @@ def unknown_commands(text: str) -> Iterator[str]:
     yield from (f"tox -e {name}" for name in TOX.findall(text) if name not in environments())
 
 
-CHECKS = environments() | {"build", "endurance"}
+CHECKS = environments() | {"build", "endurance", "verify"}
 
 
 @each_document

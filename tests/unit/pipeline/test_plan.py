@@ -91,7 +91,7 @@ def test_time_with_some_at_once(at_once: int, elapsed: float) -> None:
 
 def test_machines_get_the_same(grid: Pretended) -> None:
     grid.versions["buildah"] = "2"
-    told = json.loads(json.dumps(plan.as_json(plan.plan(grid.run(), at_once=2))))
+    told = json.loads(json.dumps(plan.as_json(plan.plan(grid.run(), places=2))))
     assert {row["step"] for row in told["steps"] if row["state"] == TO_MAKE} == {
         "base:image",
         "images:server",
