@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from xwhep_packaging.errors import ReleaseError
 from xwhep_packaging.release.repository import About, Index, pool_folder, write_suite
 from xwhep_packaging.release.signing import Key, key_of
 
+EPOCH = "1"  # of what packages hold: the same content gives the same bytes, whatever second it is
 ABOUT = About(origin="o", label="l", suite="stable", architecture="amd64", epoch=1_800_000_000)
 
 
@@ -45,7 +47,8 @@ class Site:
         (tree / "usr" / "share" / name).symlink_to("both/a file")
         target = self.folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["dpkg-deb", "--build", "--root-owner-group", tree, target], check=True, capture_output=True)
+        argv = ["dpkg-deb", "--build", "--root-owner-group", tree, target]
+        subprocess.run(argv, check=True, capture_output=True, env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH})
         shutil.rmtree(tree)
         return target, place
 
