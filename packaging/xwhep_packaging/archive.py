@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from xwhep_packaging import command
 from xwhep_packaging.command import Command
-from xwhep_packaging.errors import LockError, NetworkError, SettingsError
+from xwhep_packaging.errors import LockError, NetworkError, SettingsError, StoreError
 from xwhep_packaging.lockfile import MAIN, SECURITY, Deb
 from xwhep_packaging.settings import Settings
 
@@ -28,6 +28,7 @@ UNREACHABLE = re.compile(
     r"Could not (?:resolve|connect)|Temporary failure|Unable to connect|Connection (?:failed|timed out|refused)"
     r"|Failed to fetch|503 |502 "
 )
+NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded|Read-only file system")
 GONE = re.compile(r"404 +Not Found|File not found|No such file")
 # 'http://mirror/debian/pool/main/a/adduser/adduser_3.152_all.deb' adduser_3.152_all.deb 191736 SHA256:ab12...
 URI_LINE = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})", re.M)
@@ -222,13 +223,14 @@ def fetch(addresses: dict[str, str], wanted: Sequence[Wanted], log: Path) -> lis
 
     Raises:
         NetworkError: a mirror does not answer, or serves another file under the name.
+        StoreError: the disk is full.
     """
     output = _download(addresses, wanted, log)
     left = [one for one in wanted if not one.target.is_file()]
     if len(wanted) > 1:  # what one call says of several files cannot be told apart
         return [deb for one in left for deb in fetch(addresses, [one], log)]
     if left and not GONE.search(output):
-        raise _not_fetched(left[0].deb, output, log)
+        raise _not_fetched(left[0], output, log)
     return [one.deb for one in left]
 
 
@@ -241,8 +243,16 @@ def _download(addresses: dict[str, str], wanted: Sequence[Wanted], log: Path) ->
     return command.run(Command(argv=argv, log=log), check=False).stdout
 
 
-def _not_fetched(deb: Deb, output: str, log: Path) -> NetworkError:
+def _not_fetched(wanted: Wanted, output: str, log: Path) -> NetworkError | StoreError:
+    deb = wanted.deb
     relevant = "\n".join([line for line in output.splitlines() if re.match(r"(E|Err|W):? ?", line)][-4:])
+    if NO_ROOM.search(output):
+        return StoreError(
+            f"{deb.name} {deb.version} cannot be written to {wanted.target.parent}",
+            cause=relevant or command.last_lines(output, 4),
+            next_step="free disk space, or choose another folder: XWHEP_CACHE=FOLDER",
+            log=log,
+        )
     if "Hash Sum mismatch" in output or "unexpected size" in output:
         return NetworkError(
             f"the mirror serves another file as {deb.name} {deb.version}",

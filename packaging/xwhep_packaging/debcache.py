@@ -9,6 +9,8 @@ taken for absent, and said so.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -29,6 +31,7 @@ from xwhep_packaging.lockfile import Deb
 CONNECTIONS = 4
 FILES_A_CALL = 16  # a start of apt's helper costs 0.05 s of one core (measured)
 SHA256_DIGITS = 64
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,11 @@ class DebCache:
     @contextmanager
     def _filling(self) -> Iterator[None]:
         """One at a time: sets share packages, and who waited finds them there. The kernel ends it with the process."""
-        with (self.folder / "debs" / "lock").open("w") as stream:
+        try:
+            stream = (self.folder / "debs" / "lock").open("w")
+        except OSError as exc:
+            raise _unwritable(self.folder, exc) from exc
+        with stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 
@@ -129,15 +136,22 @@ class DebCache:
                 shutil.copyfile(source, target)
             except FileNotFoundError:
                 raise LockError(f"{deb.name} {deb.version} is not in the cache {self.folder}") from None
-            os.utime(source)  # when it was last used, for prune
+            with contextlib.suppress(OSError):  # a cache that may only be read serves as well
+                os.utime(source)  # when it was last used, for prune
             found = sha256_file(target)
             if found != deb.sha256:
-                source.unlink(missing_ok=True)
+                self._discard(source)
                 raise LockError(
                     f"the cached file of {deb.name} {deb.version} was changed after it came in",
                     cause=f"{source} has the sha256 {found}; it is removed now",
                     next_step="type it again: it is fetched anew",
                 )
+
+    def _discard(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as exc:
+            raise _unwritable(self.folder, exc) from exc
 
     def files(self) -> list[Path]:
         return sorted(self.folder.glob("debs/??/*.deb"))
@@ -148,7 +162,7 @@ class DebCache:
         for path in self.files():
             stat = path.stat()
             if path.stem not in keep and stat.st_mtime < limit:
-                path.unlink()
+                self._discard(path)
                 count, size = count + 1, size + stat.st_size
         return count, size
 
@@ -190,6 +204,8 @@ class DebCache:
                     self._take_member(tar, member, incoming)
                     count += 1
         except (OSError, tarfile.TarError) as exc:
+            if isinstance(exc, OSError) and exc.errno in UNWRITABLE:
+                raise _unwritable(self.folder, exc) from exc
             raise LockError(
                 f"{source} is no exported cache", cause=str(exc), next_step="doit cache export FILE"
             ) from exc

@@ -25,6 +25,7 @@ CACHE_NEEDED = GIGABYTE // 2
 MEMORY_WANTED = 2 * GIGABYTE  # a root file system is unpacked in memory, for each build that runs
 TMPFS_WANTED = 2 * 1024**3
 IDS_NEEDED = 65536
+OWNER_BITS, OTHERS_WRITE = 0o700, 0o022
 CLOCK_TOLERATED_S = 5.0
 MIRROR_TOLERATED_S = 300.0
 PURPOSE = "build"
@@ -192,6 +193,20 @@ def store(patient: Patient) -> Iterator[Finding]:
         )
 
 
+def umask(patient: Patient) -> Iterator[Finding]:
+    """Packages and images have modes of their own; what lies in the store has those that the umask leaves."""
+    bits = patient.machine.umask()
+    what = f"{bits:04o}"
+    if bits & OWNER_BITS:
+        what += ": a build could not read or write again what it wrote itself"
+        yield Finding(level=PROBLEM, subject="umask", what=what, mend="umask 0022, in the shell that builds")
+    elif bits & OTHERS_WRITE != OTHERS_WRITE:
+        what += ": other users of this machine could change what builds make before it is signed"
+        yield Finding(level=HINT, subject="umask", what=what, mend="umask 0022, in the shell that builds")
+    else:
+        yield Finding(level=OK, subject="umask", what=what)
+
+
 def mirror(patient: Patient) -> Iterator[Finding]:
     """Whether the archive answers, and its date: apt refuses what is signed in the future."""
     settings = patient.pipeline.settings
@@ -238,6 +253,7 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     namespaces,
     user_ids,
     store,
+    umask,
     disk,
     memory,
     tmpfs,

@@ -78,6 +78,12 @@ def _memory() -> int:
     return int(rows.get("MemAvailable", "0 kB").split()[0]) * BYTES_A_KIB
 
 
+def _umask() -> int:
+    """The mode bits that new files of this process lack. (os.umask would change them, for all threads.)"""
+    rows = dict(line.split(":", 1) for line in _read(Path("/proc/self/status")).splitlines() if ":" in line)
+    return int(rows.get("Umask", "0022"), 8)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Machine:
     """Times are in Unix seconds, sizes in bytes."""
@@ -91,6 +97,7 @@ class Machine:
     written_at: Callable[[Path], float] = _written_at
     release_of: Callable[[str], str] = _release_of
     memory: Callable[[], int] = _memory
+    umask: Callable[[], int] = _umask
     now: Callable[[], float] = time.time
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,7 @@ def good() -> Machine:
         written_at=lambda folder: NOW,
         release_of=lambda address: RELEASE.format(minute=59),
         memory=lambda: 8 * GIGABYTE,
+        umask=lambda: 0o077,
         now=lambda: NOW,
     )
 
@@ -57,7 +59,7 @@ def test_a_good_machine(examine: Callable[..., dict[str, Finding]]) -> None:
     assert {row.level for row in found.values()} == {OK}
     assert {row.mend for row in found.values()} == {""}
     subjects = {"tools", "engine", "namespaces", "subuid", "subgid", "store", "disk", "cache", "memory", "tmpfs"}
-    assert set(found) == subjects | {"mirror", "clock"}
+    assert set(found) == subjects | {"umask", "mirror", "clock"}
     doctor.raise_for(list(found.values()))
 
 
@@ -90,6 +92,8 @@ LATE = {"now": lambda: NOW - 9 * 3600, "written_at": lambda folder: NOW - 9 * 36
         pytest.param("cache", PROBLEM, {"free": lambda folder: 10**8}, "0.1 GB", "XWHEP_CACHE", id="cache"),
         pytest.param("memory", HINT, {"memory": lambda: GIGABYTE}, "1.0 GB", "-n 1", id="memory"),
         pytest.param("tmpfs", HINT, {"free": lambda folder: 64 * 10**6}, "/dev/shm", "--shm-size", id="tmpfs"),
+        pytest.param("umask", HINT, {"umask": lambda: 0o002}, "0002: other users", "umask 0022", id="umask of a group"),
+        pytest.param("umask", PROBLEM, {"umask": lambda: 0o277}, "0277: a build", "umask 0022", id="umask of nobody"),
         pytest.param("mirror", PROBLEM, {"release_of": lambda address: ""}, "3 locked", "XWHEP_MIRROR", id="mirror"),
         pytest.param("clock", PROBLEM, LATE, "behind", "ntp", id="clock"),
         pytest.param("clock", HINT, {"written_at": lambda folder: NOW + 60}, "60 s ahead", "NTP", id="file system"),
@@ -155,6 +159,7 @@ def test_real_answers(tmp_path: Path) -> None:
     assert abs(real.written_at(tmp_path) - real.now()) < 60
     assert list(tmp_path.iterdir()) == []
     assert real.memory() > 10**6
+    assert real.umask() == int(subprocess.run(["sh", "-c", "umask"], capture_output=True, check=True).stdout, 8)
 
 
 def test_a_release_file_is_fetched(tmp_path: Path) -> None:

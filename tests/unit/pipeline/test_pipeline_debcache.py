@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -156,6 +157,55 @@ def test_a_folder_that_cannot_be_written(debs: list[Deb], tmp_path: Path) -> Non
     with pytest.raises(StoreError, match="cannot be written") as caught:
         DebCache(tmp_path / "file" / "below").fill(debs, {}, tmp_path / "log")
     assert "XWHEP_CACHE" in caught.value.next_step
+
+
+def read_only(folder: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+
+
+def test_a_cache_that_may_only_be_read_serves_what_it_has(
+    small_disk: Path, debs: list[Deb], mirror: Path, tmp_path: Path
+) -> None:
+    """And says clearly what it cannot do: fetch, throw a damaged file away, prune. Nothing of it is lost."""
+    cache, out = DebCache(small_disk / "cache"), tmp_path / "out"
+    out.mkdir()
+    cache.fill(debs[:2], {"main": f"copy:{mirror}"}, tmp_path / "log")
+    damaged = cache.path(debs[1].sha256)
+    damaged.write_bytes(b"x" * debs[1].size)
+    os.utime(damaged, (0, 0))
+    read_only(small_disk)
+    cache.copy(debs[:1], out)
+    assert cache.fill(debs[:2], {}, tmp_path / "log") == []
+    for act in (
+        lambda: cache.fill(debs, {"main": f"copy:{mirror}"}, tmp_path / "log"),
+        lambda: cache.copy(debs[1:2], out),
+        lambda: cache.prune(frozenset(), 30),
+        lambda: cache.take(tar_of(tmp_path / "cache.tar", f"debs/{debs[2].sha256}.deb", CONTENTS["three"])),
+    ):
+        with pytest.raises(StoreError, match="cannot be written") as caught:
+            act()
+        assert "Read-only" in caught.value.cause
+        assert "XWHEP_CACHE" in caught.value.next_step
+    assert len(cache.files()) == 2
+
+
+def test_a_disk_that_fills_while_packages_come(small_disk: Path, debs: list[Deb], mirror: Path, tmp_path: Path) -> None:
+    """What came before stays, nothing half stays; with room, the rest comes."""
+    cache = DebCache(small_disk / "cache")
+    cache.fill(debs[:1], {"main": f"copy:{mirror}"}, tmp_path / "log")
+    filler = small_disk / "filler"
+    with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as stream:
+        while stream.write(b"x" * 4096):
+            pass
+    with pytest.raises(StoreError) as caught:
+        cache.fill(debs, {"main": f"copy:{mirror}"}, tmp_path / "log")
+    assert "No space left" in caught.value.cause
+    assert "free disk space" in caught.value.next_step
+    assert [path.stem for path in cache.files()] == [debs[0].sha256]
+    assert not list((cache.folder / "debs" / "tmp").iterdir())
+    filler.unlink()
+    assert cache.fill(debs, {"main": f"copy:{mirror}"}, tmp_path / "log") == []
+    assert cache.missing(debs) == []
 
 
 def test_progress_is_one_line() -> None:

@@ -11,7 +11,6 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -272,17 +271,6 @@ def test_killed_owner_of_a_lock_frees_it(tmp_path: Path) -> None:
 
 
 # Disks
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 256 kB; only root may mount one."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "small", folder], check=False).returncode != 0:
-        pytest.skip("this machine lets nobody mount a small disk")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 def test_full_disk_is_a_store_error_and_publishes_nothing(small_disk: Path) -> None:
