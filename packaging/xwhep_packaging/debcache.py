@@ -14,10 +14,9 @@ import errno
 import fcntl
 import os
 import shutil
-import sys
 import tarfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,16 +78,16 @@ class DebCache:
 
     def _fill(self, wanted: Sequence[Deb], addresses: dict[str, str], places: tuple[Path, Path]) -> list[Deb]:
         incoming, log = places
-        progress = Progress(len(wanted), sum(deb.size for deb in wanted))
+        progress = Progress(len(wanted), sum(deb.size for deb in wanted), log)
 
         def some(debs: Sequence[Deb]) -> list[Deb]:
             files = [archive.Wanted(deb=deb, target=incoming / f"{deb.sha256}.{os.getpid()}") for deb in debs]
             try:
                 gone = archive.fetch(addresses, files, log)
-                for file in files:
-                    if file.deb not in gone:
-                        self._keep(file.deb, file.target)
-                        progress.came(file.deb.size)
+                came = [file for file in files if file.deb not in gone]
+                for file in came:
+                    self._keep(file.deb, file.target)
+                progress.came([file.deb for file in came])
             finally:
                 for file in files:
                     file.target.unlink(missing_ok=True)
@@ -96,7 +95,6 @@ class DebCache:
 
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             results = list(pool.map(some, _batches(wanted)))
-        progress.end()
         return [deb for gone in results for deb in gone]
 
     def _prepared(self) -> Path:
@@ -229,25 +227,22 @@ class DebCache:
             temporary.unlink(missing_ok=True)
 
 
+@dataclass
 class Progress:
-    """How much has come: a line that is written over on a terminal, nothing elsewhere."""
+    """How much has come, as lines of the log: a terminal shows the last one while the step runs."""
 
-    def __init__(self, files: int, size: int, write: Callable[[str], object] | None = None) -> None:
-        self.files, self.size, self.done, self.came_bytes = files, size, 0, 0
-        terminal = sys.stderr.isatty()
-        self._write = write or (sys.stderr.write if terminal else lambda text: None)
+    files: int
+    size: int
+    log: Path
+    done: int = 0
+    came_bytes: int = 0
 
-    def came(self, size: int) -> None:
-        self.done, self.came_bytes = self.done + 1, self.came_bytes + size
-        share = self.came_bytes / max(1, self.size)
-        bar = "#" * int(24 * share)
-        self._write(
-            f"\r   [{bar:<24}] {self.done} of {self.files} packages, "
-            f"{self.came_bytes / 1e6:.0f} of {self.size / 1e6:.0f} MB"
-        )
-
-    def end(self) -> None:
-        self._write("\r\x1b[K")
+    def came(self, debs: Sequence[Deb]) -> None:
+        self.done, self.came_bytes = self.done + len(debs), self.came_bytes + sum(deb.size for deb in debs)
+        with self.log.open("a", encoding="utf-8") as stream:
+            stream.write(
+                f"{self.done} of {self.files} packages, {self.came_bytes / 1e6:.0f} of {self.size / 1e6:.0f} MB\n"
+            )
 
 
 def _batches(debs: Sequence[Deb]) -> list[Sequence[Deb]]:

@@ -9,6 +9,7 @@ which packages apt resolves is known only afterwards where the lock does not say
 from __future__ import annotations
 
 import heapq
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -52,17 +53,27 @@ class Plan:
     @property
     def elapsed_s(self) -> float:
         """Until the last one ends, each begun as soon as what it needs is there and a place is free."""
-        rows = {row.step: row for row in self.to_make}
-        ends: dict[str, float] = {}
-        places = [0.0] * self.at_once
-        for row in sorted(rows.values(), key=lambda row: _depth(row.step, rows)):
-            ready = max((ends.get(need, 0.0) for need in row.needs), default=0.0)
-            ends[row.step] = max(ready, heapq.heappop(places)) + (row.seconds or 0.0)
-            heapq.heappush(places, ends[row.step])
-        return max(ends.values(), default=0.0)
+        return _elapsed({row.step: row for row in self.to_make}, self.at_once, {})
+
+    def left_s(self, done: Collection[str], spent: Mapping[str, float]) -> float:
+        """The same within a run: `done` are steps that are made, `spent` has the seconds of those that run."""
+        rows = {row.step: row for row in self.to_make if row.step not in done}
+        return _elapsed(rows, self.at_once, spent)
 
 
-def _depth(name: str, rows: dict[str, Planned]) -> int:
+def _elapsed(rows: Mapping[str, Planned], at_once: int, spent: Mapping[str, float]) -> float:
+    """What runs has its place already, whatever it needs."""
+    ends: dict[str, float] = {}
+    places = [0.0] * at_once
+    for row in sorted(rows.values(), key=lambda row: (row.step not in spent, _depth(row.step, rows))):
+        seconds = max(0.0, (row.seconds or 0.0) - spent.get(row.step, 0.0))
+        ready = 0.0 if row.step in spent else max((ends.get(need, 0.0) for need in row.needs), default=0.0)
+        ends[row.step] = max(ready, heapq.heappop(places)) + seconds
+        heapq.heappush(places, ends[row.step])
+    return max(ends.values(), default=0.0)
+
+
+def _depth(name: str, rows: Mapping[str, Planned]) -> int:
     return 1 + max((_depth(need, rows) for need in rows[name].needs if need in rows), default=0)
 
 

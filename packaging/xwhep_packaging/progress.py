@@ -1,20 +1,23 @@
 """What doit's run looks like: one line when a step starts and ends, one report per failure, a distinct exit code.
 
-On a terminal, a line at the bottom says what runs (live.py); with events=FILE, a program is told as well (events.py).
+On a terminal, a few lines at the bottom say what runs (live.py); with events=FILE, a program is told too (events.py).
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import Any, TextIO
 
-from xwhep_packaging import command
+from xwhep_packaging import command, live, terminal
 from xwhep_packaging.errors import PipelineError
 from xwhep_packaging.events import Events
-from xwhep_packaging.live import Running, StatusLine
+from xwhep_packaging.live import Board, Forecast, Running, View
+from xwhep_packaging.terminal import Block
 
 INTERRUPTED = 130
 SPEAK_FOR_THEMSELVES = ("build", "test", "deploy", "lock", "cache", "configure", "plan", "explain", "doctor", "report")
@@ -31,7 +34,7 @@ class Progress:
         self.failed_codes: list[int] = []
         self.messages: list[str] = []
         self.events = Events()
-        self.line = StatusLine(outstream) if outstream.isatty() else None
+        self.view = view(outstream, self.forecast) if terminal.can_draw(outstream, os.environ) else None
 
     def initialize(self, tasks: dict[str, Any], selected: list[str]) -> None:
         """Called once, in the main thread, before anything runs."""
@@ -41,8 +44,13 @@ class Progress:
         except PipelineError as error:
             self._say(error.report())
             sys.exit(error.exit_code)
-        if self.line:
-            self.line.begin()
+        if self.view:
+            self.view.board.steps |= dict.fromkeys(steps_of(tasks, selected), live.WAITS)
+            self.view.begin()
+
+    def forecast(self) -> Forecast:
+        """How long what is still to be made will take."""
+        return lambda done, spent: None
 
     def get_status(self, task: Any) -> None:
         """Called when a task is looked at."""
@@ -53,8 +61,8 @@ class Progress:
             self._say(f"·  {task.name:<24} {task.doc}")
         if task.actions:
             self.events.write("started", task=task.name)
-        if self.line and task.actions:
-            self.line.add(task.name, _running(task))
+        if self.view and task.actions:
+            self.view.add(task.name, _running(task))
 
     def add_success(self, task: Any) -> None:
         seconds = self._ended(task)
@@ -68,13 +76,14 @@ class Progress:
             return
         code = getattr(fail, "exit_code", 2)
         self.failed_codes.append(code)
-        self.events.write("failed", task=task.name, seconds=self._ended(task), exit_code=code)
+        self.events.write("failed", task=task.name, seconds=self._ended(task, live.FAILED), exit_code=code)
         self._say(f"✗  {task.name}")
         self.messages.append(fail.get_msg().rstrip())
 
     def skip_uptodate(self, task: Any) -> None:
         """An up-to-date task says nothing: the table at the end does."""
         if task.actions:
+            self._ended(task)
             self.events.write("up-to-date", task=task.name)
 
     def skip_ignore(self, task: Any) -> None:
@@ -93,8 +102,8 @@ class Progress:
     def complete_run(self) -> None:
         """Print what failed. SystemExit because doit knows only the statuses 1 and 2, and ours say more."""
         interrupted = sys.exc_info()[0] is KeyboardInterrupt
-        if self.line:
-            self.line.end()
+        if self.view:
+            self.view.end()
         code = INTERRUPTED if interrupted else next(iter(self.failed_codes), 0)
         self.events.write("done", exit_code=code)
         for message in self.messages:
@@ -104,18 +113,35 @@ class Progress:
         if code:
             sys.exit(code)
 
-    def _ended(self, task: Any) -> float:
+    def _ended(self, task: Any, state: str = live.DONE) -> float:
         """How long it ran."""
-        if self.line:
-            self.line.remove(task.name)
+        if self.view:
+            self.view.remove(task.name, state)
         return round(time.monotonic() - self.started.get(task.name, time.monotonic()), 3)
 
     def _say(self, line: str) -> None:
-        if self.line:
-            self.line.say(line)
+        if self.view:
+            self.view.say(line)
         else:
             self.stream.write(line + "\n")
             self.stream.flush()
+
+
+def view(stream: TextIO, forecast: Callable[[], Forecast]) -> View:
+    block = Block(stream, lambda: terminal.window(stream), colours=terminal.wants_colours(os.environ))
+    return View(block=block, board=Board(began=time.monotonic()), forecast=forecast)
+
+
+def steps_of(tasks: Mapping[str, Any], selected: Iterable[str]) -> list[str]:
+    """The pipeline's steps among all tasks that a run will look at, in the order of the list of tasks."""
+    wanted: set[str] = set()
+    waiting = list(selected)
+    while waiting:
+        name = waiting.pop()
+        if name in tasks and name not in wanted:
+            wanted.add(name)
+            waiting += [*tasks[name].task_dep, *tasks[name].setup_tasks]
+    return [name for name, task in tasks.items() if name in wanted and (task.meta or {}).get("step")]
 
 
 def _running(task: Any) -> Running | None:

@@ -12,6 +12,7 @@ from xwhep_packaging.pipeline import Pipeline
 
 MEGABYTE = 1_000_000
 DIGEST_SHOWN = 12
+SLOWEST_SHOWN = 3
 
 
 def build_report(pipeline: Pipeline) -> dict[str, Any]:
@@ -101,8 +102,8 @@ def _bound(pipeline: Pipeline, name: str) -> dict[str, Any]:
     }
 
 
-def table(report: dict[str, Any], made: dict[str, float]) -> str:
-    """What the person who typed `doit build` wants to know, in one table."""
+def table(report: dict[str, Any], made: dict[str, float], took: float = 0) -> str:
+    """What the person who typed `doit build` wants to know, in one table; `took`: seconds of the whole run."""
     debs = [
         (
             f"{row['package']}_{row['version']}_{row['architecture']}.deb",
@@ -129,9 +130,20 @@ def table(report: dict[str, Any], made: dict[str, float]) -> str:
     lines += [
         "",
         f"commit   {report['commit'][:12]}  version {report['version']}{dirty}",
+        f"made     {_summary(made, len(report['seconds']), took)}",
+        "report   scripts/doit report makes a page of it",
         f"verdict  {report['verdict']}: {what}",
     ]
     return "\n".join([*lines, *_drift(report["drifted"])])
+
+
+def _summary(made: dict[str, float], steps: int, took: float) -> str:
+    """How much of it was made now, and what took longest."""
+    if not made:
+        return f"nothing in {took:.1f} s: all {steps} steps were up to date"
+    slowest = sorted(made, key=lambda name: -made[name])[:SLOWEST_SHOWN]
+    named = ", ".join(f"{name} {made[name]:.1f} s" for name in slowest)
+    return f"{len(made)} steps in {took:.0f} s, {max(0, steps - len(made))} were up to date; longest: {named}"
 
 
 def not_bound(pipeline: Pipeline) -> str:

@@ -113,7 +113,8 @@ def build() -> Task:
 
         made = report.build_report(pipeline())
         report.save(pipeline(), made)
-        sys.stdout.write(report.table(made, pipeline().seconds) + report.not_bound(pipeline()) + "\n")
+        table = report.table(made, pipeline().seconds, time.time() - pipeline().store.run)
+        sys.stdout.write(table + report.not_bound(pipeline()) + "\n")
 
     return {
         "doc": "from a git commit to packages, images and a verdict",

@@ -208,11 +208,9 @@ def test_a_disk_that_fills_while_packages_come(small_disk: Path, debs: list[Deb]
     assert cache.missing(debs) == []
 
 
-def test_progress_is_one_line() -> None:
-    written: list[str] = []
-    progress = Progress(2, 200, written.append)
-    progress.came(50)
-    progress.came(150)
-    assert "1 of 2 packages" in written[0]
-    assert written[1].count("#") == 24
-    assert "\n" not in "".join(written)
+def test_the_log_says_how_much_has_come(debs: list[Deb], tmp_path: Path) -> None:
+    """Nothing is written to the terminal, where other steps show what they do."""
+    progress = Progress(3, 2_000_000, tmp_path / "log")
+    progress.came(debs[:2])
+    progress.came(debs[2:])
+    assert (tmp_path / "log").read_text() == "2 of 3 packages, 0 of 2 MB\n3 of 3 packages, 0 of 2 MB\n"

@@ -157,6 +157,20 @@ def test_table(published: Pipeline) -> None:
     ]
 
 
+def test_the_table_says_what_was_made_and_what_took_longest(published: Pipeline) -> None:
+    keys = {name: published.recipe(name).key for name in published.steps}
+    for number, (name, key) in enumerate(keys.items()):
+        published.store.remember_seconds(name, key, number)
+    made = report.build_report(published)
+    seconds = {"source:grid": 1.0, "debs:grid": 30.04, "base:chroot": 40, "network_test": 2}
+    longest = "longest: base:chroot 40.0 s, debs:grid 30.0 s, network_test 2.0 s"
+    said = f"made     4 steps in 52 s, {len(keys) - 4} were up to date; {longest}"
+    assert said in report.table(made, seconds, 52.4).splitlines()
+    lines = report.table(made, {}, 0.26).splitlines()
+    assert f"made     nothing in 0.3 s: all {len(keys)} steps were up to date" in lines
+    assert "report   scripts/doit report makes a page of it" in lines
+
+
 def test_saved_only_when_something_changed(published: Pipeline) -> None:
     made = report.build_report(published)
     report.save(published, made)

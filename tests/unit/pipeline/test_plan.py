@@ -112,3 +112,13 @@ def test_what_stops_a_build_stops_a_plan(grid: Pretended) -> None:
 )
 def test_times_in_words(seconds: float, words: str) -> None:
     assert plan.in_words(seconds) == words
+
+
+def test_what_is_left_within_a_run() -> None:
+    """Two at once: a has 10 of its 30 s behind it, b is done, c waits for a, d for a place."""
+    made = Plan(steps=(row("a", 30), row("b", 99), row("c", 5, "a"), row("d", 8, "b")), at_once=2)
+    assert made.left_s({"b"}, {"a": 10}) == 25
+    assert made.left_s({"b"}, {"a": 10, "d": 1}) == 25
+    assert made.left_s({"a", "b", "d"}, {"c": 1}) == 4
+    assert made.left_s({"a", "b", "d"}, {"c": 50}) == 0, "it takes longer than it used to"
+    assert made.left_s({"a", "b", "c", "d"}, {}) == 0
