@@ -60,7 +60,7 @@ class PipelineError(Exception):
     def report(self) -> str:
         """The whole message as it is printed: at most a screenful. A failure that comes back is named in words."""
         lines = [f"error [{self.code}]: {self.what}"]
-        known = self._known()
+        known = self.known()
         if known:
             lines.append(f"  known: {known.name}: {known.cause}")
         if self.cause:
@@ -75,7 +75,8 @@ class PipelineError(Exception):
             lines.append(f"  log:   {self.log}")
         return "\n".join(lines)
 
-    def _known(self) -> Known | None:
+    def known(self) -> Known | None:
+        """What the table of known failures says of it."""
         return recognise([*last_of(self.log), *self.cause.splitlines()]) if self.of_a_tool else None
 
 

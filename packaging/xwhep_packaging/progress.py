@@ -5,7 +5,6 @@ On a terminal, a few lines at the bottom say what runs (live.py); with events=FI
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -33,8 +32,11 @@ class Progress:
         self.started: dict[str, float] = {}
         self.failed_codes: list[int] = []
         self.messages: list[str] = []
+        self.steps: list[str] = []  # of the pipeline, that this run looks at
+        self.good: set[str] = set()  # tasks that are made, now or before
+        self.failures: list[tuple[str, float, Any]] = []  # task, its seconds, what doit says
         self.events = Events()
-        self.view = view(outstream, self.forecast) if terminal.can_draw(outstream, os.environ) else None
+        self.view = view(outstream, self.forecast) if terminal.can_draw(outstream) else None
 
     def initialize(self, tasks: dict[str, Any], selected: list[str]) -> None:
         """Called once, in the main thread, before anything runs."""
@@ -44,8 +46,9 @@ class Progress:
         except PipelineError as error:
             self._say(error.report())
             sys.exit(error.exit_code)
+        self.steps = steps_of(tasks, selected)
         if self.view:
-            self.view.board.steps |= dict.fromkeys(steps_of(tasks, selected), live.WAITS)
+            self.view.board.steps |= dict.fromkeys(self.steps, live.WAITS)
             self.view.begin()
 
     def forecast(self) -> Forecast:
@@ -66,6 +69,7 @@ class Progress:
 
     def add_success(self, task: Any) -> None:
         seconds = self._ended(task)
+        self.good.add(task.name)
         if task.actions:
             self.events.write("ended", task=task.name, seconds=seconds)
         if _is_announced(task):
@@ -76,12 +80,15 @@ class Progress:
             return
         code = getattr(fail, "exit_code", 2)
         self.failed_codes.append(code)
-        self.events.write("failed", task=task.name, seconds=self._ended(task, live.FAILED), exit_code=code)
+        seconds = self._ended(task, live.FAILED)
+        self.failures.append((task.name, seconds, fail))
+        self.events.write("failed", task=task.name, seconds=seconds, exit_code=code)
         self._say(f"✗  {task.name}")
         self.messages.append(fail.get_msg().rstrip())
 
     def skip_uptodate(self, task: Any) -> None:
         """An up-to-date task says nothing: the table at the end does."""
+        self.good.add(task.name)
         if task.actions:
             self._ended(task)
             self.events.write("up-to-date", task=task.name)
@@ -108,6 +115,11 @@ class Progress:
         self.events.write("done", exit_code=code)
         for message in self.messages:
             self._say(f"\n{message}")
+        if self.failures and self.steps:
+            kept = sum(name in self.good for name in self.steps)
+            self._say(
+                f"\n{kept} of {len(self.steps)} steps are finished and kept; scripts/doit report shows the failure"
+            )
         if interrupted:
             self._say("\nstopped; what was finished is kept: type it again to go on")
         if code:
@@ -128,7 +140,7 @@ class Progress:
 
 
 def view(stream: TextIO, forecast: Callable[[], Forecast]) -> View:
-    block = Block(stream, lambda: terminal.window(stream), colours=terminal.wants_colours(os.environ))
+    block = Block(stream, lambda: terminal.window(stream), colours=terminal.wants_colours())
     return View(block=block, board=Board(began=time.monotonic()), forecast=forecast)
 
 

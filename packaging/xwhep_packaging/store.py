@@ -100,6 +100,15 @@ class Store:
     def log(self, stage: str, name: str) -> Path:
         return self.root / "logs" / f"{stage}-{name}.log"
 
+    def failed(self, stage: str, name: str) -> Path:
+        """What a failed step left, for a person to look at."""
+        return self.root / "failed" / f"{stage}-{name}"
+
+    @property
+    def failure(self) -> Path:
+        """The record of the last failure; there is none when all is well."""
+        return self.root / "failure.json"
+
     def scratch(self, name: str) -> Path:
         """A folder for what is kept between runs but is no output, such as mirrors of git repositories."""
         folder = self.root / name
@@ -170,8 +179,8 @@ class Store:
             remove_tree(temporary)
 
     def _keep_failed(self, recipe: Recipe, temporary: Path) -> None:
-        """What a failed stage left, for a person to look at; the next failure of the same name replaces it."""
-        target = self.root / "failed" / f"{recipe.stage}-{recipe.name}"
+        """The next failure of the same name replaces it."""
+        target = self.failed(recipe.stage, recipe.name)
         with contextlib.suppress(OSError):
             target.parent.mkdir(exist_ok=True)
             remove_tree(target)

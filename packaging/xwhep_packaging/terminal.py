@@ -24,12 +24,12 @@ Part = tuple[str, str]  # text, and its style: a name in STYLES, or empty
 Line = tuple[Part, ...]
 
 
-def can_draw(stream: TextIO, environ: Mapping[str, str]) -> bool:
+def can_draw(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
     """Whether a cursor can be moved there: no pipe or file, no terminal that says it is too simple."""
     return stream.isatty() and environ.get("TERM", "") not in ("", "dumb")
 
 
-def wants_colours(environ: Mapping[str, str]) -> bool:
+def wants_colours(environ: Mapping[str, str] = os.environ) -> bool:
     """As no-color.org says."""
     return not environ.get("NO_COLOR")
 

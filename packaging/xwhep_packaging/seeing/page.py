@@ -1,6 +1,7 @@
 """One self-contained page of the last build: everything is read from the store, nothing is made.
 
 latest.json, previous.json ──┐
+failure.json ────────────────┤
 history, manifests, logs ────┼──> sections, plain values ──> packaging/report/page.html (jinja2) ──> report.html
 junit.xml, verify ───────────┘
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from xwhep_packaging.errors import StoreError
-from xwhep_packaging.seeing import sizes, tested, words
+from xwhep_packaging.seeing import failed, sizes, tested, words
 from xwhep_packaging.seeing.changes import SHOWN, changes
 from xwhep_packaging.seeing.graph import BOX_HEIGHT, BOX_WIDTH, draw
 from xwhep_packaging.seeing.places import JUNIT, ROOT, Places
@@ -33,10 +34,10 @@ def write(store: Store) -> Path:
     """Make report.html of the last build; returns its path.
 
     Raises:
-        StoreError: there was no build yet, or the page cannot be written.
+        StoreError: there was no build yet, not even one that failed, or the page cannot be written.
     """
     latest = store.read_latest()
-    if latest is None:
+    if latest is None and failed.read(store) is None:
         raise StoreError("there is no build to report on", cause=f"{store.root} has none", next_step="doit build")
     path = store.root / NAME
     try:
@@ -46,9 +47,11 @@ def write(store: Store) -> Path:
     return path
 
 
-def render(places: Places, latest: Mapping[str, Any]) -> str:
-    """The whole page. Every text is escaped by the template engine, whoever wrote it."""
-    return template("page.html").render(build=latest, **sections(places, latest))
+def render(places: Places, latest: Mapping[str, Any] | None) -> str:
+    """The whole page; of the failure alone where no build was whole yet. Every text is escaped by the template engine,
+    whoever wrote it."""
+    shown = sections(places, latest) if latest else {}
+    return template("page.html").render(build=latest, **failed.section(places.store), **shown)
 
 
 def sections(places: Places, latest: Mapping[str, Any]) -> dict[str, Any]:

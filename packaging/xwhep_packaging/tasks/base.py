@@ -41,6 +41,17 @@ class Reporter(Progress):
         except PipelineError:
             return super().forecast()
 
+    def complete_run(self) -> None:
+        if pipeline.cache_info().currsize and (self.failures or pipeline().store.failure.exists()):
+            from xwhep_packaging.seeing.failed import Ended, Failed, settle
+
+            failed = [
+                Failed(task=name, seconds=seconds, error=getattr(fail, "error", None), message=fail.get_msg())
+                for name, seconds, fail in self.failures
+            ]
+            settle(pipeline(), Ended(steps=self.steps, good=self.good, failed=failed))
+        super().complete_run()
+
 
 CONFIG = {
     "default_tasks": ["build"],
@@ -72,7 +83,7 @@ def guarded(action: Callable[[], object]) -> TaskFailed | None:
         action()
     except PipelineError as error:
         failed = TaskFailed(error.report())
-        failed.exit_code = error.exit_code
+        failed.exit_code, failed.error = error.exit_code, error
         return failed
     return None
 

@@ -207,9 +207,10 @@ def test_only_command_starts_processes_of_the_pipeline() -> None:
 
 
 def test_only_settings_and_command_read_the_environment() -> None:
-    """settings.py reads what changes a build; command.py keeps the caller's proxy and home, engines XDG's folder."""
+    """settings.py reads what changes a build; command.py keeps the caller's proxy and home, engines XDG's folder;
+    terminal.py asks what kind of terminal it draws on."""
     readers = {name_of(path) for path in modules("packaging") if re.search(r"os\.(?:environ|getenv)", path.read_text())}
-    assert {Path(name).stem for name in readers - INSIDE} <= {"settings", "command", "engines"}
+    assert {Path(name).stem for name in readers - INSIDE} <= {"settings", "command", "engines", "terminal"}
 
 
 # Tools
