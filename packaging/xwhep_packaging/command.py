@@ -93,13 +93,23 @@ def run(command: Command, *, check: bool = True) -> Result:
     resolved = [argv[0] if "/" in argv[0] else find_tool(argv[0]), *argv[1:]]
     result = _run_logged(command, command.log, resolved) if command.log else _run_captured(command, resolved)
     if check and result.returncode != 0:
+        ended = _ended(result.returncode)
+        said = last_lines(result.stderr or result.stdout) or f"{shlex.join(argv)} printed nothing"
         raise command.error(
-            command.what or f"{argv[0]} failed with status {result.returncode}",
-            cause=last_lines(result.stderr or result.stdout) or f"{shlex.join(argv)} printed nothing",
+            command.what or f"{argv[0]} {ended}",
+            cause=said if result.returncode > 0 or command.timeout_s else f"{said}\n{argv[0]} {ended}",
             next_step=command.next_step,
             log=command.log,
         )
     return result
+
+
+def _ended(status: int) -> str:
+    """How a tool came to its end; a negative status is the signal that killed it."""
+    if status > 0:
+        return f"failed with status {status}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"was killed by {names.get(-status, f'signal {-status}')}"
 
 
 def _run_captured(command: Command, argv: list[str]) -> Result:

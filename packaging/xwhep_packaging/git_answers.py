@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -80,4 +81,5 @@ class Answers:
             temporary.write_text(json.dumps(kept), encoding="utf-8")
             temporary.replace(self._memory)
         except OSError:  # a full disk is told by what has to be written
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # even where there is none: the disk may only be read
+                temporary.unlink(missing_ok=True)

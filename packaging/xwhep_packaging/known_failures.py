@@ -88,7 +88,7 @@ KNOWN: tuple[Known, ...] = (
     Known(
         name="out of memory",
         pattern=r"^\s*(?:\S+ line \d+:\s+\d+ |\S*:? ?\d* )?(?-i:Killed)\b"
-        r"|Out of memory|Cannot allocate memory|MemoryError\b"
+        r"|Out of memory|Cannot allocate memory|MemoryError\b|was killed by SIGKILL"
         r"|virtual memory exhausted",
         cause="most likely there was not enough memory, so that the kernel killed a program",
         next_step="free -h; run fewer steps at once: scripts/doit -n 1 build",

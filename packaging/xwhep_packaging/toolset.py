@@ -7,6 +7,7 @@ tool's file ──stat──> known already? ──yes──> version
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -101,7 +102,11 @@ def _remembered(memory: Path) -> dict[str, str]:
 
 
 def _remember(memory: Path, known: Mapping[str, str]) -> None:
-    """By rename: another run may be reading the file now."""
+    """By rename: another run may be reading the file now. Where nothing can be written, each run asks anew."""
     temporary = memory.with_name(f".{memory.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
-    temporary.replace(memory)
+    try:
+        temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
+        temporary.replace(memory)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

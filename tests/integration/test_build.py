@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 NOOP_LIMIT_S = 1.0
-KILLS, MORE_KILLS = 2, 8  # the others at night: 25 s each
+KILLS, MORE_KILLS = 2, 50  # the others at night: 25 s each
 ROLES = {"server", "worker", "client"}
 
 
@@ -99,24 +100,44 @@ def test_uncommitted_changes_are_not_built_and_this_is_said(built: Any) -> None:
     assert keys(built.latest(), "debs", "images") == keys(before, "debs", "images")
 
 
+def told(file: Path) -> dict[str, set[str]]:
+    """Event to tasks, as a run told them; a line that a kill cut short is none."""
+    found: dict[str, set[str]] = {"started": set(), "ended": set(), "up-to-date": set()}
+    for line in file.read_text().splitlines() if file.exists() else ():
+        with contextlib.suppress(ValueError):
+            event = json.loads(line)
+            found.setdefault(event["event"], set()).add(event.get("task", ""))
+    return found
+
+
+def nothing_is_left(built: Any) -> None:
+    """No half output, no mount, no container, no working container of a bake."""
+    assert not list((built.store / "tmp").iterdir())
+    assert str(built.store) not in Path("/proc/mounts").read_text()
+    assert not containers(built)
+
+
 @pytest.mark.parametrize(
     "attempt", [*range(KILLS), *(pytest.param(n, marks=pytest.mark.nightly) for n in range(KILLS, MORE_KILLS))]
 )
 def test_killed_build_is_taken_up_again(built: Any, attempt: int) -> None:
-    """SIGKILL to the whole process group at a random moment; what was half made is never taken for whole."""
+    """SIGKILL to the whole process group at a random moment; what was half made is never taken for whole, and what was
+    finished is not made again."""
     built.change("src/xwhep/client/main.py", f"# kill {attempt}\n")
-    process = built.start("build")
+    first, second = (built.folder.parent / f"events-{attempt}-{run}" for run in ("killed", "again"))
+    process = built.start("build", f"events={first}")
     try:
-        process.wait(timeout=random.Random(time.time_ns()).uniform(0.2, 12))
+        process.wait(timeout=random.Random(time.time_ns()).uniform(0.2, 16))
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    built.doit("build")
-    report = built.latest()
+    built.doit("build", f"events={second}")
+    report, killed, again = built.latest(), told(first), told(second)
     assert report["verdict"] == "passed"
     assert report["commit"] == built.git("rev-parse", "HEAD")
-    assert not list((built.store / "tmp").iterdir())
-    assert str(built.store) not in Path("/proc/mounts").read_text()
+    assert killed["ended"] & again["started"] <= {"build"}, "what was finished is made again"
+    assert killed["up-to-date"] <= again["up-to-date"]
+    nothing_is_left(built)
 
 
 def containers(built: Any) -> set[str]:
@@ -128,9 +149,11 @@ def containers(built: Any) -> set[str]:
     return {name for image, name in (row.split() for row in rows) if image.removeprefix("sha256:") in ours}
 
 
-def test_interrupted_build_says_so_and_cleans_up(built: Any) -> None:
-    built.change("src/xwhep/client/main.py", "# interrupt\n")
-    process = built.start("build")
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)])
+def test_interrupted_build_says_so_cleans_up_and_keeps_what_is_finished(built: Any, number: signal.Signals) -> None:
+    built.change("src/xwhep/client/main.py", f"# interrupt {number}\n")
+    events = built.folder.parent / f"events-{number}"
+    process = built.start("build", f"events={events}")
     assert process.stdout
     for line in process.stdout:
         if "network_test" in line:
@@ -139,12 +162,16 @@ def test_interrupted_build_says_so_and_cleans_up(built: Any) -> None:
     while not containers(built):
         assert time.monotonic() < deadline, "the network test starts no container"
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out = process.stdout.read()
     assert process.wait(30) == 130
     assert "type it again" in out
     assert "Traceback" not in out
-    assert not containers(built)
+    nothing_is_left(built)
+    planned = {row["step"]: row["state"] for row in json.loads(built.doit("plan", "--json"))["steps"]}
+    ended = told(events)["ended"]
+    assert "images:client" in ended
+    assert {planned[step] for step in ended} == {"up to date"}
 
 
 def test_damaged_output_is_remade(built: Any) -> None:

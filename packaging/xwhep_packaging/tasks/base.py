@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -15,13 +16,14 @@ from doit.task import dict_to_task
 
 from xwhep_packaging import settings
 from xwhep_packaging.at_once import at_once
-from xwhep_packaging.errors import PipelineError
+from xwhep_packaging.errors import PipelineError, StoreError
 from xwhep_packaging.live import Forecast
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.progress import Progress
 from xwhep_packaging.store import Store
 
 Task = dict[str, Any]
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # nobody's mistake, wherever it comes up
 PIPELINE_FILE = Path("packaging") / "pipeline.toml"
 
 
@@ -82,10 +84,19 @@ def guarded(action: Callable[[], object]) -> TaskFailed | None:
     try:
         action()
     except PipelineError as error:
-        failed = TaskFailed(error.report())
-        failed.exit_code, failed.error = error.exit_code, error
-        return failed
+        return _failed(error)
+    except OSError as exc:
+        if exc.errno not in DISK:
+            raise
+        step = "free disk space, or look at the folder's rights, then type it again"
+        return _failed(StoreError(f"cannot write {exc.filename or 'a file'}", cause=str(exc), next_step=step))
     return None
+
+
+def _failed(error: PipelineError) -> TaskFailed:
+    failed = TaskFailed(error.report())
+    failed.exit_code, failed.error = error.exit_code, error
+    return failed
 
 
 def say(line: str) -> None:

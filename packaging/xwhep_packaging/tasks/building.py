@@ -158,5 +158,5 @@ def _look_after_cache(words: list[str]) -> TaskFailed | None:
 def _is_made(name: str) -> bool:
     try:
         return pipeline().find(name) is not None
-    except PipelineError:
+    except (PipelineError, OSError):
         return False  # the same error comes again from the action, where it is reported

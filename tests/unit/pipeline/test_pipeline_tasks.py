@@ -69,6 +69,21 @@ def test_defect_keeps_its_traceback(tmp_path: Path) -> None:
     assert "ZeroDivisionError" in done.stdout
 
 
+@pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EROFS"])
+def test_a_disk_that_takes_nothing_is_no_defect(tmp_path: Path, name: str) -> None:
+    dodo = f"""
+        import errno, os
+        def fail():
+            raise OSError(errno.{name}, os.strerror(errno.{name}), "/some/file")
+        def task_one():
+            return {{"actions": [(tasks.guarded, [fail])]}}
+    """
+    done = doit(tmp_path, dodo, "one")
+    assert done.returncode == errors.StoreError.exit_code
+    assert "error [store]: cannot write /some/file" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 def test_lines_of_a_run(tmp_path: Path) -> None:
     dodo = """
         def task_two():
@@ -148,6 +163,73 @@ def test_interrupted_run_stops_its_tools_and_says_so(tmp_path: Path, number: sig
         time.sleep(0.01)
 
 
+def test_a_killed_tool_is_noticed_and_ends_its_step(tmp_path: Path) -> None:
+    """As the kernel kills it when memory is short. What runs beside it is finished; nothing hangs."""
+    dodo = """
+        def run(action, words):
+            return tasks.guarded(lambda: action(*words))
+        def slow(script):
+            command.run(command.Command(argv=["sh", "-c", script], cwd=Path.cwd(), log=Path.cwd() / "log"))
+        def task_killed():
+            return {"actions": [(run, [slow, ["echo working; echo $$ > pid; exec sleep 60"]])]}
+        def task_beside():
+            wait = "while kill -0 $(cat pid 2>/dev/null) 2>/dev/null || [ ! -s pid ]; do sleep 0.02; done"
+            return {"actions": [(run, [slow, [wait]])]}
+        def task_later():
+            return {"actions": [(tasks.guarded, [lambda: None])], "task_dep": ["killed"]}
+    """
+    process = subprocess.Popen(
+        doit_argv(tmp_path, dodo, "-n", "2", "killed", "beside", "later"),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    pid_file, deadline = tmp_path / "pid", time.monotonic() + 20
+    while not (pid_file.exists() and pid_file.read_text().strip()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(int(pid_file.read_text()), signal.SIGKILL)
+    out = process.communicate(timeout=20)[0]
+    assert process.returncode == errors.CommandError.exit_code, out
+    assert "error [command]: sh was killed by SIGKILL" in out
+    assert "known: out of memory" in out
+    assert "✓  beside" in out
+    assert "later" not in out
+
+
+def test_output_of_tasks_at_once_never_mixes(tmp_path: Path) -> None:
+    """Eight at a time, each with a tool that writes piecemeal, and a report of many lines at its end."""
+    dodo = """
+        import sys
+        SCRIPT = "for n in 1 2 3 4 5 6 7 8 9 10; do printf 'from '; sleep 0.005; printf '%s\\\\n' NAME; done; exit 1"
+        def fail(name):
+            script = SCRIPT.replace("NAME", name)
+            argv, log = ["sh", "-c", script], Path.cwd() / f"{name}.log"
+            command.run(command.Command(argv=argv, log=log, what=f"{name} fails"))
+        def task_all():
+            for n in range(8):
+                name = f"task{n}"
+                yield {"name": name, "doc": f"about {name}", "io": {"capture": False},
+                       "actions": [(lambda name: tasks.guarded(lambda: fail(name)), [name])]}
+    """
+    done = doit(tmp_path, dodo, "-n", "8", "-c", "all")
+    assert done.returncode == errors.CommandError.exit_code
+    for n in range(8):
+        words = [f"from task{n}"] * 10
+        assert (tmp_path / f"task{n}.log").read_text().splitlines()[1:] == words
+        report = [
+            f"error [command]: task{n} fails",
+            f"  cause: {words[0]}",
+            *(f"         {word}" for word in words[1:]),
+        ]
+        assert "\n".join([*report, f"  log:   {tmp_path}/task{n}.log"]) in done.stdout
+    lines = [line for line in done.stdout.splitlines() if line[:1] in "·✗"]
+    assert sorted(line.split()[:2] for line in lines if line) == sorted(
+        [mark, f"all:task{n}"] for n in range(8) for mark in "·✗"
+    )
+
+
 # The real list of tasks on a small repository
 
 
@@ -208,4 +290,42 @@ def test_store_that_cannot_be_written(project: Path) -> None:
     done = doit(project, "", "source")
     assert done.returncode == 20, done.stdout
     assert "error [store]: cannot write" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kilobytes", [4, 20, 40, 128])
+def test_a_disk_that_is_full_at_any_point(project: Path, small_disk: Path, kilobytes: int) -> None:
+    """One clear error wherever it fills up, nothing that is taken for whole, and with room the run is good."""
+
+    def resize(size: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={size}", small_disk], check=True)
+
+    store = f"set=store.folder={small_disk}/_build"
+    resize(f"{kilobytes}k")
+    done = doit(project, "", "source", store)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode in (0, errors.StoreError.exit_code, errors.SourceError.exit_code), done.stdout
+    if done.returncode:
+        assert "error [" in done.stdout
+        assert "No space left on device" in done.stdout
+        assert not list((small_disk / "_build" / "source").glob("*/manifest.json"))
+    resize("2m")
+    again = doit(project, "", "source", store)
+    assert (again.returncode, "✓  source:grid" in again.stdout) == (0, done.returncode != 0), again.stdout
+    assert doit(project, "", "source", store).stdout == ""
+
+
+def test_a_store_that_may_only_be_read(project: Path, small_disk: Path) -> None:
+    """What is made can be used; what is not is one clear error."""
+    store = f"set=store.folder={small_disk}/_build"
+    subprocess.run(["mount", "-o", "remount,size=2m", small_disk], check=True)
+    assert [doit(project, "", word, store).returncode for word in ("source", "plan")] == [0, 0]
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    assert (doit(project, "", "source", store).stdout, doit(project, "", "plan", store).returncode) == ("", 0)
+    (project / "src" / "main.py").write_text("print('two')\n")
+    argv = ["git", "-c", "user.name=T", "-c", "user.email=t@b.invalid", "commit", "--quiet", "--all", "-m", "two"]
+    subprocess.run(argv, cwd=project, check=True)
+    done = doit(project, "", "source", store)
+    assert done.returncode == errors.StoreError.exit_code
+    assert "Read-only file system" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
