@@ -15,6 +15,7 @@ from xwhep_packaging.command import Command
 from xwhep_packaging.docker_build import DockerBuild
 from xwhep_packaging.errors import BakeError
 from xwhep_packaging.layers import Below
+from xwhep_packaging.leftovers import owner_option, remove_leftovers
 from xwhep_packaging.store import Draft, remove_tree
 
 # No history: it names tags and build arguments, so two ways to one image would differ.
@@ -73,6 +74,7 @@ class Bake:
             *BUILDAH_OPTIONS,
             *ALONE,
             *ISOLATIONS[self.isolation],
+            *((owner_option(),) if self.isolation == "chroot" else ()),
             *time,
             *arguments,
             f"--file={self.file}",
@@ -99,6 +101,7 @@ def baked(bake: Bake, name: str, draft: Draft) -> dict[str, Any]:
     Raises:
         BakeError: the Containerfile fails.
     """
+    remove_leftovers(draft.log)
     made, by_docker = _made(bake, f"cannot bake image {name!r}", draft.log)
     inspected = json.loads(_buildah("inspect", "--type=image", made))
     manifest, by_buildah = json.loads(inspected["Manifest"]), json.loads(inspected["Config"])

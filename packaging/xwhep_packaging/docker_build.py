@@ -21,6 +21,7 @@ from typing import Any
 from xwhep_packaging import command
 from xwhep_packaging.command import Command
 from xwhep_packaging.errors import BakeError, MissingTool
+from xwhep_packaging.leftovers import owner_option
 from xwhep_packaging.temporary import temporary_folder
 
 BUILTIN_UNTIL = 23  # docker's client of this version and later has BuildKit as a plugin
@@ -71,7 +72,7 @@ class DockerBuild:
 
     def _committed(self, base: str, layers: Sequence[Path], folder: Path) -> str:
         """The layers put over the base in a container of buildah's, and that committed as one layer."""
-        container = _buildah("from", "--pull-never", base or "scratch").strip()
+        container = _buildah("from", "--pull-never", owner_option(), base or "scratch").strip()
         try:
             root = Path(_buildah("mount", container).strip())
             targets = [root / path.lstrip("/") for path in MOUNT_TARGET.findall(self.file.read_text(encoding="utf-8"))]

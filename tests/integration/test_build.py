@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from xwhep_packaging.leftovers import working_containers
+
 NOOP_LIMIT_S = 1.0
 KILLS, MORE_KILLS = 2, 50  # the others at night: 25 s each
 ROLES = {"server", "worker", "client"}
@@ -115,6 +117,22 @@ def nothing_is_left(built: Any) -> None:
     assert not list((built.store / "tmp").iterdir())
     assert str(built.store) not in Path("/proc/mounts").read_text()
     assert not containers(built)
+    assert not [pid for pid in working_containers().values() if not Path("/proc", str(pid)).exists()]
+
+
+def bakes(process: subprocess.Popen[str]) -> bool:
+    """Whether a working container of this run is there."""
+    return process.pid in working_containers().values()
+
+
+def kill_in_time(process: subprocess.Popen[str], attempt: int) -> None:
+    """The first time while an image is baked, which leaves most behind, then at random."""
+    deadline = time.monotonic() + (60 if attempt == 0 else random.Random(time.time_ns()).uniform(0.2, 16))
+    while process.poll() is None and time.monotonic() < deadline and not (attempt == 0 and bakes(process)):
+        time.sleep(0.02)
+    assert attempt or bakes(process), "no image was baked"
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
@@ -126,10 +144,7 @@ def test_killed_build_is_taken_up_again(built: Any, attempt: int) -> None:
     built.change("src/xwhep/client/main.py", f"# kill {attempt}\n")
     first, second = (built.folder.parent / f"events-{attempt}-{run}" for run in ("killed", "again"))
     process = built.start("build", f"events={first}")
-    try:
-        process.wait(timeout=random.Random(time.time_ns()).uniform(0.2, 16))
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+    kill_in_time(process, attempt)
     process.communicate()
     built.doit("build", f"events={second}")
     report, killed, again = built.latest(), told(first), told(second)

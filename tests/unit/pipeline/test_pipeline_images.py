@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -98,6 +99,7 @@ def test_bake_command() -> None:
     assert (argv[first + 1], argv[second + 1]) == ("BASE=b; rm -rf /", "VERSION=1")
     assert bake.command() == argv
     assert "--isolation=chroot" in argv
+    assert f"--cgroup-parent=xwhep-bake-{os.getpid()}" in argv, "whose it is, should it be killed"
     other = replace(bake, isolation="oci").command()
     assert {*other} - {*argv} == {"--isolation=oci", "--runtime=runc", "--network=host"}
 
