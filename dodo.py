@@ -37,6 +37,10 @@ def task_lock() -> base.Task:
     return building.lock()
 
 
+def task_prune() -> base.Task:
+    return building.prune()
+
+
 def task_cache() -> base.Task:
     return building.cache_of_packages()
 

@@ -38,7 +38,7 @@ KNOWN: tuple[Known, ...] = (
         name="disk full",
         pattern=r"No space left on device|Disk quota exceeded|You don't have enough free space",
         cause="the disk, or the memory that holds temporary files, is full",
-        next_step="df -h . /tmp /dev/shm; free some space (scripts/doit cache prune), then type it again",
+        next_step="df -h . /tmp /dev/shm; free some (scripts/doit prune; scripts/doit cache prune), then type it again",
     ),
     Known(
         name="missing subuid",

@@ -19,7 +19,19 @@ from xwhep_packaging.live import Board, Forecast, Running, View
 from xwhep_packaging.terminal import Block
 
 INTERRUPTED = 130
-SPEAK_FOR_THEMSELVES = ("build", "test", "deploy", "lock", "cache", "configure", "plan", "explain", "doctor", "report")
+SPEAK_FOR_THEMSELVES = (
+    "build",
+    "test",
+    "deploy",
+    "lock",
+    "cache",
+    "prune",
+    "configure",
+    "plan",
+    "explain",
+    "doctor",
+    "report",
+)
 
 
 class Progress:

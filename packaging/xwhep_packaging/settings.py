@@ -73,6 +73,7 @@ class Store(Section, frozen=True, kw_only=True):
     packaging/pipeline.toml, _build/products/NAME for any other."""
 
     folder: str = ""
+    keep_days: float = 30
 
 
 class Suite(Section, frozen=True, kw_only=True):

@@ -35,6 +35,7 @@ MANIFEST = "manifest.json"
 FINGERPRINT = "fingerprint.json"  # beside the manifest, because it holds times, which two equal outputs do not share
 DETAILS = "inputs.json"  # what the inputs consist of: for `doit explain` alone
 HISTORY = "history.jsonl"
+STAMP_S = 86400.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +133,18 @@ class Store:
                 write_durably(folder / FINGERPRINT, _fingerprint(folder, manifest.files))
         except (OSError, msgspec.DecodeError):
             return None
+        self._stamp(folder)
         return output
+
+    def _stamp(self, folder: Path) -> None:
+        """Say once a day that it was used: the fingerprint's own time is free for that."""
+        with contextlib.suppress(OSError):
+            if time.time() - self.used(folder) > STAMP_S:
+                os.utime(folder / FINGERPRINT)
+
+    def used(self, folder: Path) -> float:
+        """When an output was made, or a run found it the last time (Unix seconds, to the day)."""
+        return (folder / FINGERPRINT).stat().st_mtime
 
     def verified(self, output: Output) -> list[str]:
         """The names of files that no longer have their recorded hash: an empty list is good."""

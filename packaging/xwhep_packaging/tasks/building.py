@@ -115,6 +115,8 @@ def build() -> Task:
         report.save(pipeline(), made)
         table = report.table(made, pipeline().seconds, time.time() - pipeline().store.run)
         sys.stdout.write(table + report.not_bound(pipeline()) + "\n")
+        if pipeline().seconds:
+            _prune(dry_run=False)
 
     return {
         "doc": "from a git commit to packages, images and a verdict",
@@ -137,6 +139,31 @@ def lock() -> Task:
         "actions": [(guarded, [run])],
         "io": {"capture": False},
     }
+
+
+def prune() -> Task:
+    """`doit prune`, `doit prune --dry-run`; a build that made something does it at its end."""
+    dry_run = {"name": "dry_run", "long": "dry-run", "type": bool, "default": False, "help": "only tell what would go"}
+    return {
+        "doc": "remove outputs that no build refers to and none used for [store] keep_days (--dry-run)",
+        "actions": [(_pruned,)],
+        "params": [dry_run],
+        "io": {"capture": False},
+    }
+
+
+def _pruned(dry_run: bool) -> TaskFailed | None:
+    def run() -> None:
+        if not _prune(dry_run):
+            say("nothing to prune")
+
+    return guarded(run)
+
+
+def _prune(dry_run: bool) -> int:
+    from xwhep_packaging import pruning
+
+    return pruning.prune(pipeline(), say, dry=dry_run)
 
 
 def cache_of_packages() -> Task:
