@@ -6,11 +6,15 @@ itself. There are none: .venv holds what packaging/requirements names, and nothi
 
 from __future__ import annotations
 
+import gc
 import sys
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 
 ASKS_PACKAGES = "importlib.metadata"
+PROCESSES = "multiprocessing"
+GARBAGE = 50_000  # objects made before garbage is looked for
 DEBUGGER = "pdb"  # for `doit --pdb` alone
 
 
@@ -19,6 +23,18 @@ def without_plugins() -> ModuleType:
     empty = ModuleType(ASKS_PACKAGES)
     empty.entry_points = lambda **chosen: ()  # type: ignore[attr-defined]
     return empty
+
+
+def processes_later() -> ModuleType:
+    """What doit takes for multiprocessing: its two names, which load it when they are called. Steps run in threads."""
+    stand_in = ModuleType(PROCESSES)
+    for name in ("Process", "Queue"):
+        setattr(stand_in, name, partial(call_of, name))
+    return stand_in
+
+
+def call_of(name: str, *given: object, **named: object) -> object:
+    return getattr(import_module(PROCESSES), name)(*given, **named)
 
 
 def later(name: str) -> ModuleType:
@@ -38,10 +54,13 @@ def later(name: str) -> ModuleType:
 
 
 def main() -> int:
-    sys.modules |= {ASKS_PACKAGES: without_plugins(), DEBUGGER: later(DEBUGGER)}
+    gc.set_threshold(GARBAGE)  # what a start makes stays: looking for garbage in it is in vain
+    stand_ins = {ASKS_PACKAGES: without_plugins(), PROCESSES: processes_later()}
+    sys.modules |= {**stand_ins, DEBUGGER: later(DEBUGGER)}
     from doit.doit_cmd import DoitMain
 
-    del sys.modules[ASKS_PACKAGES]  # whoever else asks gets the whole truth
+    for name in stand_ins:
+        del sys.modules[name]  # whoever else asks gets the whole truth
     return int(DoitMain().run(sys.argv[1:]) or 0)
 
 

@@ -34,9 +34,10 @@ Exit codes start at 10, so that they differ from doit's own 1, 2 and 3. A test s
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from xwhep_packaging.known_failures import Known, last_of, recognise
+if TYPE_CHECKING:
+    from xwhep_packaging.known_failures import Known
 
 
 class PipelineError(Exception):
@@ -77,6 +78,8 @@ class PipelineError(Exception):
 
     def known(self) -> Known | None:
         """What the table of known failures says of it."""
+        from xwhep_packaging.known_failures import last_of, recognise
+
         return recognise([*last_of(self.log), *self.cause.splitlines()]) if self.of_a_tool else None
 
 

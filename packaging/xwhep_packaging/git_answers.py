@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 from xwhep_packaging import command
 from xwhep_packaging.command import Command
-from xwhep_packaging.errors import SourceError
+from xwhep_packaging.errors import PipelineError, SourceError
 
 # The user's git configuration is kept (credentials, mirrors), but nothing in it may change an answer.
 ASK_OPTIONS = ("core.autocrlf=false", "core.attributesFile=/dev/null", "safe.directory=*")
@@ -31,6 +32,7 @@ class Answers:
         self._memory = memory
         self._asked: dict[str, str | None] = {}
         self._fixed: dict[str, str] | None = None
+        self._coming: dict[str, threading.Thread] = {}
 
     def ask(self, repository: Path, *words: str) -> str:
         """What git prints.
@@ -43,9 +45,24 @@ class Answers:
     def once(self, repository: Path, *words: str) -> str:
         """The same, asked once a run."""
         key = json.dumps([str(repository), *words])
+        if coming := self._coming.pop(key, None):
+            coming.join()
         if key not in self._asked:
             self._asked[key] = self.ask(repository, *words)
         return str(self._asked[key])
+
+    def ahead(self, repository: Path, *words: str) -> None:
+        """Ask beside what is done meanwhile; `once` waits for the answer. An error comes up there."""
+        key = json.dumps([str(repository), *words])
+        if key in self._asked or key in self._coming:
+            return
+
+        def ask() -> None:
+            with contextlib.suppress(PipelineError):
+                self._asked[key] = self.ask(repository, *words)
+
+        self._coming[key] = threading.Thread(target=ask)
+        self._coming[key].start()
 
     def perhaps(self, repository: Path, *words: str) -> str | None:
         """What git prints, without blanks around it, asked once a run; None when it fails."""

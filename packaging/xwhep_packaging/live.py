@@ -12,10 +12,12 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
+from xwhep_packaging import terminal
 from xwhep_packaging.terminal import MARKS, Block, Line
 
 INTERVAL_S = 0.25
@@ -137,6 +139,14 @@ def last_line(log: Path | None) -> str:
     return next((line for line in shown if line), "")
 
 
+def view(stream: TextIO, forecast: Callable[[], Forecast]) -> View | None:
+    """None where nothing can be drawn."""
+    if not terminal.can_draw(stream):
+        return None
+    block = Block(stream, lambda: terminal.window(stream), colours=terminal.wants_colours())
+    return View(block=block, board=Board(began=time.monotonic()), forecast=forecast)
+
+
 @dataclass
 class View:
     """The block, and the thread that renews it. While something runs that writes by itself, there is none."""
@@ -149,7 +159,8 @@ class View:
     lock: threading.RLock = field(default_factory=threading.RLock)
     ended: threading.Event = field(default_factory=threading.Event)
 
-    def begin(self) -> None:
+    def begin(self, steps: Iterable[str]) -> None:
+        self.board.steps |= dict.fromkeys(steps, WAITS)
         threading.Thread(target=self._renew, daemon=True).start()
 
     def add(self, name: str, one: Running | None) -> None:

@@ -10,15 +10,17 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from xwhep_packaging import command, live, terminal
+from xwhep_packaging import command
 from xwhep_packaging.errors import PipelineError
 from xwhep_packaging.events import Events
-from xwhep_packaging.live import Board, Forecast, Running, View
-from xwhep_packaging.terminal import Block
+
+if TYPE_CHECKING:
+    from xwhep_packaging.live import Forecast, Running, View
 
 INTERRUPTED = 130
+DONE, FAILED = "✓", "✗"
 SPEAK_FOR_THEMSELVES = (
     "build",
     "test",
@@ -48,7 +50,7 @@ class Progress:
         self.good: set[str] = set()  # tasks that are made, now or before
         self.failures: list[tuple[str, float, Any]] = []  # task, its seconds, what doit says
         self.events = Events()
-        self.view = view(outstream, self.forecast) if terminal.can_draw(outstream) else None
+        self.view = _view(outstream, self.forecast) if outstream.isatty() else None
 
     def initialize(self, tasks: dict[str, Any], selected: list[str]) -> None:
         """Called once, in the main thread, before anything runs."""
@@ -60,8 +62,7 @@ class Progress:
             sys.exit(error.exit_code)
         self.steps = steps_of(tasks, selected)
         if self.view:
-            self.view.board.steps |= dict.fromkeys(self.steps, live.WAITS)
-            self.view.begin()
+            self.view.begin(self.steps)
 
     def forecast(self) -> Forecast:
         """How long what is still to be made will take."""
@@ -85,17 +86,17 @@ class Progress:
         if task.actions:
             self.events.write("ended", task=task.name, seconds=seconds)
         if _is_announced(task):
-            self._say(f"✓  {task.name:<24} {seconds:.1f} s")
+            self._say(f"{DONE}  {task.name:<24} {seconds:.1f} s")
 
     def add_failure(self, task: Any, fail: Any) -> None:
         if type(fail).__name__ == "UnmetDependency":
             return
         code = getattr(fail, "exit_code", 2)
         self.failed_codes.append(code)
-        seconds = self._ended(task, live.FAILED)
+        seconds = self._ended(task, FAILED)
         self.failures.append((task.name, seconds, fail))
         self.events.write("failed", task=task.name, seconds=seconds, exit_code=code)
-        self._say(f"✗  {task.name}")
+        self._say(f"{FAILED}  {task.name}")
         self.messages.append(fail.get_msg().rstrip())
 
     def skip_uptodate(self, task: Any) -> None:
@@ -137,7 +138,7 @@ class Progress:
         if code:
             sys.exit(code)
 
-    def _ended(self, task: Any, state: str = live.DONE) -> float:
+    def _ended(self, task: Any, state: str = DONE) -> float:
         """How long it ran."""
         if self.view:
             self.view.remove(task.name, state)
@@ -151,9 +152,11 @@ class Progress:
             self.stream.flush()
 
 
-def view(stream: TextIO, forecast: Callable[[], Forecast]) -> View:
-    block = Block(stream, lambda: terminal.window(stream), colours=terminal.wants_colours())
-    return View(block=block, board=Board(began=time.monotonic()), forecast=forecast)
+def _view(stream: TextIO, forecast: Callable[[], Forecast]) -> View | None:
+    """None where the terminal is too simple. Loaded only where there is a terminal: most runs make nothing."""
+    from xwhep_packaging import live
+
+    return live.view(stream, forecast)
 
 
 def steps_of(tasks: Mapping[str, Any], selected: Iterable[str]) -> list[str]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,14 +14,20 @@ PREFIX = "xwhep-"
 @contextmanager
 def temporary_folder(purpose: str, parent: Path | None = None) -> Iterator[Path]:
     """A private folder in `parent` (default: the system's), named by this process; gone afterwards."""
-    place = parent or Path(tempfile.gettempdir())
+    place = parent or _place()
     remove_orphans(place, purpose)
-    folder = place / f"{PREFIX}{purpose}-{os.getpid()}-{secrets.token_hex(4)}"
+    folder = place / f"{PREFIX}{purpose}-{os.getpid()}-{os.urandom(4).hex()}"
     folder.mkdir(mode=0o700)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _place() -> Path:
+    import tempfile  # with it come random numbers, which a build that makes nothing has no need of
+
+    return Path(tempfile.gettempdir())
 
 
 def remove_orphans(place: Path, purpose: str) -> None:

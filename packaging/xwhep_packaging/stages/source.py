@@ -30,6 +30,7 @@ ABOUT = ("rev-parse", "--show-toplevel", "--is-shallow-repository")
 FULL_SHA = re.compile(r"[0-9a-f]{40}")
 VERSION_TAG = re.compile(r"v?[0-9]+(\.[0-9]+)*")
 FETCH_TIMEOUT_S = 600
+STATUS = ("status", "--porcelain", "--no-renames", "-z")
 EXPORT_OPTIONS = ("-c", "tar.umask=0022", "-c", "core.autocrlf=false", "-c", "core.attributesFile=/dev/null")
 ALONE = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_ATTR_NOSYSTEM": "1"}
 
@@ -83,6 +84,8 @@ def resolve_folder(settings: Settings, folder: str, answers: Answers | None = No
 def _commit(repository: Path, source: Source, called: str, answers: Answers) -> Commit:
     sha = _resolve_ref(repository, source, answers)
     shallow = _about(repository, answers).shallow
+    if _has_work_tree(repository):
+        answers.ahead(repository, *STATUS)
     ask = answers.once if shallow else answers.fixed  # a shallow history may grow
     paths = shipped_paths(source)
     shipped = ask(repository, "log", "-1", "--format=%H %ct", sha, "--", *paths).split()
@@ -157,11 +160,15 @@ def public_origin(location: str) -> str:
 
 def _is_dirty(repository: Path, paths: list[str], answers: Answers) -> bool:
     """Whether what ships differs from its commit; a bare repository, such as a mirror, has nothing that could."""
-    if not (repository / ".git").exists():
+    if not _has_work_tree(repository):
         return False
-    rows = answers.once(repository, "status", "--porcelain", "--no-renames", "-z").split("\0")
+    rows = answers.once(repository, *STATUS).split("\0")
     changed = [row[3:].rstrip("/") for row in rows if row]
     return any(not paths or any(_overlap(one, path) for path in paths) for one in changed)
+
+
+def _has_work_tree(repository: Path) -> bool:
+    return (repository / ".git").exists()
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from doit import get_var
 from doit.exceptions import TaskFailed
@@ -17,10 +17,12 @@ from doit.task import dict_to_task
 from xwhep_packaging import settings
 from xwhep_packaging.at_once import at_once
 from xwhep_packaging.errors import PipelineError, StoreError
-from xwhep_packaging.live import Forecast
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.progress import Progress
 from xwhep_packaging.store import Store
+
+if TYPE_CHECKING:
+    from xwhep_packaging.live import Forecast
 
 Task = dict[str, Any]
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # nobody's mistake, wherever it comes up

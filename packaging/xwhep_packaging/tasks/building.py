@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from doit import get_var
 from doit.exceptions import TaskFailed
 
 from xwhep_packaging.errors import PipelineError
-from xwhep_packaging.live import Running
 from xwhep_packaging.tasks.base import Task, guarded, pipeline, say
+
+if TYPE_CHECKING:
+    from xwhep_packaging.live import Running
 
 STAGE_DOCS = {
     "source": "export what ships of each source at its commit",
@@ -53,7 +56,9 @@ def step_task(name: str) -> Task:
 
 
 def _running(name: str) -> Running:
-    """For the line at the bottom of a terminal."""
+    """For the lines at the bottom of a terminal."""
+    from xwhep_packaging.live import Running
+
     recipe = pipeline().recipe(name)
     seconds = [entry.seconds for entry in pipeline().store.history() if entry.step == name]
     return Running(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shlex
 import shutil
 import sys
@@ -212,7 +211,7 @@ def possible(names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 def surroundings_of(names: Sequence[str]) -> Surroundings:
     """The [surroundings] of a rebuild with these variations; its images get names of their own."""
-    chosen: dict[str, str | int] = {"image_prefix": f"verify-{secrets.token_hex(4)}-"}
+    chosen: dict[str, str | int] = {"image_prefix": f"verify-{os.urandom(4).hex()}-"}
     for name in names:
         chosen |= VARIATIONS[name].surroundings
     return Surroundings(**chosen)  # type: ignore[arg-type]

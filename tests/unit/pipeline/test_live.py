@@ -353,7 +353,7 @@ def test_log_cannot_move_the_cursor(tmp_path: Path) -> None:
 def test_what_is_foreseen_is_asked_only_once_something_runs() -> None:
     asked: list[int] = []
     view = View(block=block(), board=board(source=WAITS), forecast=lambda: asked.append(1) or (lambda done, spent: 50))  # type: ignore[func-returns-value]
-    view.begin()
+    view.begin(["source"])
     view.say("nothing runs")
     time_over = time.monotonic() + 3 * live.INTERVAL_S
     while time.monotonic() < time_over:

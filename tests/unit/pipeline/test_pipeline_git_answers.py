@@ -82,3 +82,22 @@ def test_a_failing_git_is_an_error_or_none(repository: Path) -> None:
     assert Answers().perhaps(repository, "rev-parse", "--verify", "nowhere") is None
     with pytest.raises(SourceError):
         Answers().once(repository, "rev-parse", "--verify", "nowhere")
+
+
+def test_what_is_asked_ahead_is_asked_once(repository: Path, calls: list[list[str]]) -> None:
+    answers = Answers()
+    for _ in range(2):
+        answers.ahead(repository, "status", "--porcelain")
+    (repository / "file").write_text("two")
+    assert answers.once(repository, "rev-parse", "--is-bare-repository") == "false\n"
+    first = answers.once(repository, "status", "--porcelain")
+    answers.ahead(repository, "status", "--porcelain")
+    assert answers.once(repository, "status", "--porcelain") == first
+    assert len(calls) == 2
+
+
+def test_an_error_ahead_comes_up_where_the_answer_is_wanted(repository: Path) -> None:
+    answers = Answers()
+    answers.ahead(repository, "no-such-command")
+    with pytest.raises(SourceError, match="git failed"):
+        answers.once(repository, "no-such-command")

@@ -12,7 +12,10 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[3]
 START = REPOSITORY / "packaging" / "start.py"
 # Each takes a tenth of what a build takes that has nothing to do, or is the sign of something that does.
-NOT_LOADED = ("bdb", "concurrent.futures", "docker", "email.message", "http.client", "tarfile", "urllib.request")
+NOT_LOADED = (
+    *("bdb", "concurrent.futures", "docker", "email.message", "http.client", "multiprocessing.process", "random"),
+    *("tarfile", "tempfile", "urllib.request", "xml.etree.ElementTree"),
+)
 
 
 def started(*words: str) -> subprocess.CompletedProcess[str]:
@@ -34,7 +37,16 @@ def test_a_list_loads_little(listed: subprocess.CompletedProcess[str]) -> None:
     loaded = re.findall(r"^import time: .*\| +(\S+)$", listed.stderr, re.M)
     assert "doit.doit_cmd" in loaded
     assert [name for name in NOT_LOADED if name in loaded] == []
-    makers = ("release.making", "verify.verdict", "stages.debs.by_debian", "baking", "debcache", "engine_http")
+    makers = (
+        "live",
+        "terminal",
+        "release.making",
+        "verify.verdict",
+        "stages.debs.by_debian",
+        "baking",
+        "debcache",
+        "engine_http",
+    )
     assert [name for name in makers if f"xwhep_packaging.{name}" in loaded] == []
 
 
@@ -51,7 +63,25 @@ sys.path.insert(0, {str(START.parent)!r})
 import start
 sys.argv = ["doit", "--version"]
 assert start.main() == 0
-import importlib.metadata, pdb
-print(importlib.metadata.version("doit"), pdb.Pdb.__name__)
+import importlib.metadata, multiprocessing.pool, pdb
+print(importlib.metadata.version("doit"), multiprocessing.Process.__name__, pdb.Pdb.__name__)
 """
-    assert started("-c", code).stdout.split()[-1] == "Pdb"
+    assert started("-c", code).stdout.split()[-2:] == ["Process", "Pdb"]
+
+
+def test_processes_are_there_for_whoever_asks_for_them(tmp_path: Path) -> None:
+    """`-P process`: doit's own way, with the real thing behind the names it was given."""
+    (tmp_path / "dodo.py").write_text(
+        "import os\ndef task_one():\n"
+        "    return {'actions': [lambda: print('in', os.getpid() != int(os.environ['PARENT']))], 'verbosity': 2}\n"
+    )
+    code = f"""
+import os, sys
+sys.path.insert(0, {str(START.parent)!r})
+import start
+os.environ["PARENT"] = str(os.getpid())
+sys.argv = ["doit", "-f", {str(tmp_path / "dodo.py")!r}, "-n", "2", "-P", "process", "--db-file", ":memory:"]
+sys.exit(start.main())
+"""
+    done = started("-c", code)
+    assert (done.returncode, "in True" in done.stdout) == (0, True), done.stdout + done.stderr
