@@ -13,8 +13,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from xwhep_packaging import settings as settings_module
-from xwhep_packaging.errors import SettingsError
+from xwhep_packaging.errors import PipelineError, SettingsError
+from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.settings import Settings
+from xwhep_packaging.store import Store
 
 Load = Callable[..., Settings]
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -237,11 +239,12 @@ def fuzz_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def outcome(file: Path, environ: dict[str, str]) -> Settings | str:
-    """The settings, or the error's report; anything else that is raised fails the test."""
+def outcome(file: Path, environ: dict[str, str]) -> list[str] | str:
+    """The steps of the pipeline, or the error's report; anything else that is raised fails the test."""
     try:
-        return settings_module.load(file, environ)
-    except SettingsError as error:
+        loaded = settings_module.load(file, environ)
+        return Pipeline(loaded, Store(file.parent / "_build")).ends()
+    except PipelineError as error:
         return error.report()
 
 
