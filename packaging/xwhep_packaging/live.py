@@ -63,7 +63,7 @@ def render(board: Board, now: float, size: tuple[int, int], left: float | None =
     columns, rows = size
     if rows < ROWS_OF_A_BLOCK or not board.steps:
         return [((one_line(board, now, left), ""),)]
-    head = [((f"  {_total(board, now, left)}", ""),), _stages(board, columns - 1)]
+    head = [((f"  {_total(board, now, left)}", ""),), _stages(board, columns - terminal.MARGIN)]
     room = rows - 1 - len(head)
     names = list(board.running)
     shown = names if len(names) <= room else names[: room - 1]

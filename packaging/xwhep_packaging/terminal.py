@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
+MARGIN = 3  # columns that stay free: a terminal shows Ctrl-C as ^C, which must not begin another row
 CLEAR_LINE, CLEAR_BELOW, UP = "\x1b[K", "\x1b[J", "\x1b[{}A"
 STYLES = {"dim": "\x1b[2m", "good": "\x1b[32m", "bad": "\x1b[31m"}
 PLAIN = "\x1b[0m"
@@ -72,7 +73,7 @@ class Block:
     def draw(self, lines: Sequence[Line], said: str | None = None) -> None:
         """Replace the block, whatever the window's size has become; `said` stays above it."""
         columns, rows = self.size()
-        kept = [cut(line, columns - 1) for line in lines[: max(1, rows - 1)]]
+        kept = [cut(line, max(1, columns - MARGIN)) for line in lines[: max(1, rows - 1)]]
         text = self._to_first_row(columns, rows)
         if said is not None:
             text += CLEAR_BELOW + "".join(f"{self._styled(marked(line))}\n" for line in said.split("\n"))

@@ -148,12 +148,15 @@ def test_block_shows_what_runs_and_is_gone_in_the_end(tmp_path: Path) -> None:
 
 def test_interrupted_terminal_is_as_it_was(tmp_path: Path) -> None:
     """Nothing was changed but the block: no cursor is hidden, no other screen is shown, no colour stays on."""
-    terminal = Terminal(tmp_path, "slow")
-    terminal.read_until(lambda text: "» slow" in text)
+    (tmp_path / "slow.log").write_text("a long line " * 40)
+    terminal = Terminal(tmp_path, "last")
+    terminal.read_until(lambda text: "» group:slow" in text)
+    os.write(terminal.master, b"\x03")  # shown as ^C behind the last line; the signal goes to no other test
+    terminal.read_until(lambda text: "^C" in text)
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.end() == 130
-    assert "stopped; what was finished is kept" in lines_of(terminal)[-1]
-    assert not [line for line in lines_of(terminal) if "»" in line]
+    said = "stopped; what was finished is kept: type it again to go on"
+    assert [line for line in lines_of(terminal) if line][1:] == [said]
     assert {escape[-1] for escape in ESCAPES.findall(terminal.text)} <= {"A", "J", "K", "m"}
     colours = [escape for escape in ESCAPES.findall(terminal.text) if escape.endswith("m")]
     assert colours[1::2] == ["\x1b[0m"] * (len(colours) // 2)
@@ -283,8 +286,8 @@ def test_line_is_never_wider_than_the_terminal(tmp_path: Path) -> None:
     log.write_text("x" * 5000)
     drawing = block(colours=True)
     drawing.draw(render(board("a", "b", log=log, source=DONE), 10, (80, 24)))
-    assert drawing.shown[-2:] == [79, 79]
-    assert [len(line) for line in Screen(500, 24).feed(written(drawing)).shown[-2:]] == [79, 79]
+    assert drawing.shown[-2:] == [77, 77]
+    assert [len(line) for line in Screen(500, 24).feed(written(drawing)).shown[-2:]] == [77, 77]
 
 
 def written(block: Block) -> str:
