@@ -96,6 +96,8 @@ def _remove(store: Store, old: Old, days: float) -> None:
 
 
 def _clear(store: Store) -> None:
-    """What killed runs had moved and not removed."""
+    """What killed runs were making, or had moved and not removed."""
+    for folder in store.abandoned():
+        remove_tree(folder)
     for folder in store.scratch("tmp").glob(f"{PREFIX}*"):
         remove_tree(folder)

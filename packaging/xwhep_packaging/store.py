@@ -234,6 +234,14 @@ class Store:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 
+    def abandoned(self) -> Iterator[Path]:
+        """What killed runs were making, each while its lock is held: nobody makes it now."""
+        for folder in sorted((self.root / "tmp").glob("*")):
+            for lock in (self.root / "locks").glob(f"{folder.name}*.lock"):
+                with lock.open() as stream, contextlib.suppress(BlockingIOError):
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    yield folder
+
     def remember_seconds(self, name: str, key: str, seconds: float) -> None:
         """Append how long a step took that is now made; one short line, so that two runs at once do not mix theirs."""
         now = time.time()

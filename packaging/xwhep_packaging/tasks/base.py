@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from doit.exceptions import TaskFailed
 from doit.task import Task as DoitTask
 from doit.task import dict_to_task
 
-from xwhep_packaging import settings
+from xwhep_packaging import command, settings
 from xwhep_packaging.at_once import at_once
 from xwhep_packaging.errors import PipelineError, StoreError
 from xwhep_packaging.pipeline import Pipeline
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 Task = dict[str, Any]
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # nobody's mistake, wherever it comes up
+CLEAN_UP_S = 10.0  # for the actions of an interrupted run, whose tools have ended
 PIPELINE_FILE = Path("packaging") / "pipeline.toml"
 
 
@@ -46,6 +49,8 @@ class Reporter(Progress):
             return super().forecast()
 
     def complete_run(self) -> None:
+        if command.is_stopping():
+            _actions.wait(CLEAN_UP_S)
         if pipeline.cache_info().currsize and (self.failures or pipeline().store.failure.exists()):
             from xwhep_packaging.seeing.failed import Ended, Failed, settle
 
@@ -84,7 +89,8 @@ def pipeline() -> Pipeline:
 def guarded(action: Callable[[], object]) -> TaskFailed | None:
     """Run an action; a failure that a person can mend is reported as such, without a traceback."""
     try:
-        action()
+        with _actions.one():
+            action()
     except PipelineError as error:
         return _failed(error)
     except OSError as exc:
@@ -93,6 +99,32 @@ def guarded(action: Callable[[], object]) -> TaskFailed | None:
         step = "free disk space, or look at the folder's rights, then type it again"
         return _failed(StoreError(f"cannot write {exc.filename or 'a file'}", cause=str(exc), next_step=step))
     return None
+
+
+class _Actions:
+    """How many actions run now. doit leaves its threads alone when it is interrupted: what they clean up at their end
+    has to be waited for."""
+
+    def __init__(self) -> None:
+        self.count, self.changed = 0, threading.Condition()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        with self.changed:
+            self.count += 1
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.count -= 1
+                self.changed.notify_all()
+
+    def wait(self, limit_s: float) -> None:
+        with self.changed:
+            self.changed.wait_for(lambda: self.count == 0, limit_s)
+
+
+_actions = _Actions()
 
 
 def _failed(error: PipelineError) -> TaskFailed:

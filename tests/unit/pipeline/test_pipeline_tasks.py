@@ -141,8 +141,13 @@ def runs(pid: int) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_run_stops_its_tools_and_says_so(tmp_path: Path, number: signal.Signals) -> None:
     dodo = """
+        import time
         def slow():
-            command.run(command.Command(argv=["sh", "-c", "echo $$ > pid; exec sleep 60"], cwd=Path.cwd()))
+            try:
+                command.run(command.Command(argv=["sh", "-c", "echo $$ > pid; exec sleep 60"], cwd=Path.cwd()))
+            finally:
+                time.sleep(0.3)
+                Path("tidied").touch()
         def task_one():
             return {"actions": [(tasks.guarded, [slow])], "io": {"capture": False}}
     """
@@ -157,6 +162,7 @@ def test_interrupted_run_stops_its_tools_and_says_so(tmp_path: Path, number: sig
     out = process.communicate(timeout=20)[0]
     assert process.returncode == 130, out
     assert "type it again to go on" in out
+    assert (tmp_path / "tidied").exists(), "what the action cleans up is waited for"
     deadline = time.monotonic() + 5
     while runs(int(pid_file.read_text())):
         assert time.monotonic() < deadline, "the tool outlives the run"

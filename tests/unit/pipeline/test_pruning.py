@@ -110,6 +110,20 @@ def test_what_a_killed_run_had_moved_is_removed(grid: Pretended) -> None:
     assert not left.exists()
 
 
+def test_what_a_killed_run_was_making_is_removed_and_what_is_made_now_is_not(grid: Pretended) -> None:
+    store, key = grid.store, "ab" * 32
+    dead, alive = (store.scratch("tmp") / f"debs-{letter * 16}" for letter in "cd")
+    for folder in (dead, alive):
+        (folder / "deep").mkdir(parents=True)
+        with store.locked(f"debs-{folder.name[-16:]}{key[16:]}"):
+            pass
+    with store.locked(f"debs-{'d' * 16}{key[16:]}"):
+        prune(grid.run(), print)
+        assert (dead.exists(), alive.exists()) == (False, True)
+    prune(grid.run(), print)
+    assert not alive.exists()
+
+
 def test_nothing_goes_when_nobody_knows_what_is_referred_to(
     grid: Pretended, replaced: set[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
