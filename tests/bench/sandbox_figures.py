@@ -22,11 +22,12 @@ from xwhep.worker.board import Attempt, Board, Status
 from xwhep.worker.cache import Cache
 from xwhep.worker.execution import Workshop, execute
 from xwhep.worker.flag import Flag
-from xwhep.worker.launch import Launcher, Streams, choose, make_folders
+from xwhep.worker.launch import Launcher, Streams, make_folders
 from xwhep.worker.sandbox import Command, Limits
 from xwhep.worker.session import Session
 from xwhep.worker.spool import Spool
 from xwhep.worker.system_files import SystemFiles
+from xwhep.worker.walls import choose
 
 PAIRS = 200
 LIMITS = Limits(processes=1024, files=4096, memory=2**33, disk=2**33)

@@ -21,13 +21,13 @@ HARDENED = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges",
 INSIDE = """
 import json, os, sys, tempfile
 from pathlib import Path
-from xwhep.worker import launch, processes, sandbox
+from xwhep.worker import launch, processes, sandbox, walls
 from xwhep.worker.flag import Flag
 from xwhep.worker.sandbox import Command, Limits
 from xwhep.worker.system_files import SystemFiles
 processes.guard_this_process()
 state, limits = Path("/var/lib/xwhep-worker"), Limits(processes=256, files=256)
-wall = launch.choose("auto", limits, state)
+wall = walls.choose("auto", limits, state)
 job = state / "job.1"
 job.mkdir()
 launch.make_folders(job)

@@ -21,11 +21,12 @@ import pytest
 
 from xwhep.worker import processes, sandbox
 from xwhep.worker.flag import Flag
-from xwhep.worker.launch import Ended, Launcher, Streams, Wall, make_folders, probe
+from xwhep.worker.launch import Ended, Launcher, Streams, Wall, make_folders
 from xwhep.worker.results import harvest
 from xwhep.worker.sandbox import BUBBLEWRAP, FORMS, Command, Form, Limits
 from xwhep.worker.system_files import SystemFiles
 from xwhep.worker.trees import remove_tree
+from xwhep.worker.walls import probe
 
 MIB = 2**20
 LIMITS = Limits(processes=100, files=100, memory=200 * MIB, disk=20 * MIB)

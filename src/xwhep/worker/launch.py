@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,18 +18,15 @@ from typing import IO
 
 import msgspec
 
-from xwhep.common.errors import UsageError
 from xwhep.worker import processes, sandbox, seccomp
 from xwhep.worker.flag import Flag
-from xwhep.worker.sandbox import BUBBLEWRAP, CONTAINER, FORMS, PROCESS, Command, Form, Limits, Wiring
+from xwhep.worker.sandbox import BUBBLEWRAP, Command, Form, Limits, Wiring
 from xwhep.worker.system_files import SystemFiles
 from xwhep.worker.watch import Watch, explained
 
 log = logging.getLogger(__name__)
 
 JOB_USER = 65534  # nobody: who jobs run as when the worker is root
-PROBE_S = 10.0
-_CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv", "/run/systemd/container")
 SIGNAL_BASE = 128  # shells report death by signal n as 128 + n
 
 
@@ -243,67 +239,6 @@ def as_job_user() -> list[str]:
     return [] if user is None else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--"]
 
 
-def choose(wanted: str, limits: Limits, state: Path) -> Wall:
-    """The wall to use: the wanted isolation if it works here; for "auto" the strongest that does.
-
-    Raises:
-        UsageError: the wanted one does not work here, or none does.
-    """
-    if wanted in ("auto", BUBBLEWRAP):
-        found, problem = strongest(limits, state)
-        if found:
-            return found
-        if wanted == BUBBLEWRAP:
-            raise UsageError(
-                f"bubblewrap does not work here: {problem}", "install bubblewrap, or set XWHEP_WORKER_ISOLATION=auto"
-            )
-        log.info("no bubblewrap: %s", problem)
-    choice = wanted if wanted != "auto" else CONTAINER if in_container() else PROCESS
-    confined = Wall(choice, confined=True)
-    if not (problem := probe(confined, limits, state)):
-        return confined
-    log.warning("jobs can read what the worker can, its token too, since Landlock does not work here: %s", problem)
-    if problem := probe(Wall(choice), limits, state):
-        raise UsageError(f"no job can be started here: {problem}", "install the package util-linux (prlimit, setpriv)")
-    return Wall(choice)
-
-
-def strongest(limits: Limits, state: Path) -> tuple[Wall | None, str]:
-    """The strongest form of bubblewrap that works here, or none, and what the strongest of all fails at."""
-    first = ""
-    for form in FORMS:
-        wall = Wall(BUBBLEWRAP, form=form)
-        problem = probe(wall, limits, state)
-        if not problem:
-            return wall, first
-        first = first or problem
-    return None, first
-
-
-def probe(wall: Wall, limits: Limits, state: Path) -> str:
-    """Run /usr/bin/true the way a job would run; empty when that works, else what went wrong."""
-    with tempfile.TemporaryDirectory(prefix="probe.", dir=state) as name, tempfile.TemporaryFile() as errors:
-        folder = Path(name)
-        folder.chmod(0o711)
-        make_folders(folder)
-        command = Command(argv=("/usr/bin/true",), environment={}, folder=folder)
-        launcher = Launcher(wall, limits, grace_s=0, files=SystemFiles(folder / "etc"))
-        cancel = Flag()
-        timer = threading.Timer(PROBE_S, cancel.set)
-        timer.start()
-        try:
-            with Path(os.devnull).open("r+b") as null, tempfile.TemporaryFile() as status:
-                ended = launcher.run(command, Streams(stdin=null, stdout=null, stderr=errors, status=status), cancel)
-        except OSError as exc:
-            return str(exc)
-        finally:
-            timer.cancel()
-        if ended.exit_code == 0:
-            return ""
-        text = os.pread(errors.fileno(), 2000, 0).decode("utf-8", "replace").strip()
-        return text.replace("\n", "; ") or f"it ended with {ended.exit_code}"
-
-
 def make_folders(folder: Path) -> None:
     """work/, tmp/ and app/ of a job, owned by who will run it."""
     for name in ("work", "tmp", "app"):
@@ -315,7 +250,3 @@ def make_folders(folder: Path) -> None:
 def give_to_job(path: Path) -> None:
     if os.geteuid() == 0:
         os.chown(path, JOB_USER, JOB_USER)
-
-
-def in_container() -> bool:
-    return any(Path(mark).exists() for mark in _CONTAINER_MARKS) or "container" in os.environ

@@ -16,12 +16,12 @@ from xwhep.worker import identity, settings
 from xwhep.worker.assets import Assets
 from xwhep.worker.board import read_status, sole_worker
 from xwhep.worker.control import Mode, ask
-from xwhep.worker.launch import choose
 from xwhep.worker.logs import start_logging
 from xwhep.worker.machine import Host
 from xwhep.worker.service import limits_of, prepare_state, run
 from xwhep.worker.settings import Settings
 from xwhep.worker.status import as_json, as_table
+from xwhep.worker.walls import choose
 
 log = logging.getLogger(__name__)
 PROGRAM = "xwhep-worker"

@@ -30,7 +30,7 @@ from xwhep.worker.deployment import read_deployment
 from xwhep.worker.execution import Workshop
 from xwhep.worker.flag import Flag
 from xwhep.worker.identity import Identity
-from xwhep.worker.launch import Launcher, Wall, choose
+from xwhep.worker.launch import Launcher, Wall
 from xwhep.worker.loop import Terms, Worker
 from xwhep.worker.machine import Host, ram_bytes
 from xwhep.worker.owner import Owner
@@ -41,6 +41,7 @@ from xwhep.worker.signatures import Signers
 from xwhep.worker.spool import Spool
 from xwhep.worker.system_files import SystemFiles
 from xwhep.worker.trees import remove_tree
+from xwhep.worker.walls import choose
 
 log = logging.getLogger(__name__)
 

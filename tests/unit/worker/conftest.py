@@ -14,8 +14,9 @@ from worker_command import Command
 from worker_grid import LIMITS, MACHINE, Grid
 from xwhep.worker import identity as identities
 from xwhep.worker.identity import Identity
-from xwhep.worker.launch import Wall, probe
+from xwhep.worker.launch import Wall
 from xwhep.worker.session import Session
+from xwhep.worker.walls import probe
 
 
 @pytest.fixture

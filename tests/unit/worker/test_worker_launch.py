@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from xwhep.common.errors import UsageError
-from xwhep.worker import confine, launch, processes, sandbox
+from xwhep.worker import confine, launch, processes, sandbox, walls
 from xwhep.worker.flag import Flag
-from xwhep.worker.launch import Ended, Launcher, Streams, Wall, choose, make_folders
+from xwhep.worker.launch import Ended, Launcher, Streams, Wall, make_folders
 from xwhep.worker.sandbox import Command, Limits
 from xwhep.worker.system_files import SystemFiles
+from xwhep.worker.walls import choose
 
 LIMITS = Limits(processes=512, files=77)
 
@@ -286,7 +287,7 @@ def confined(run: Run, folder: Path, monkeypatch) -> Run:
     # Under root jobs run as nobody, who may not reach the interpreter and the sources of a developer.
     monkeypatch.setattr(sys, "executable", shutil.which("python3", path="/usr/bin") or sys.executable)
     monkeypatch.setattr(confine, "__file__", shutil.copy(confine.__file__, folder))
-    if problem := launch.probe(Wall("process", confined=True), LIMITS, folder):
+    if problem := walls.probe(Wall("process", confined=True), LIMITS, folder):
         pytest.skip(f"Landlock does not work here: {problem}")
     return lambda script, **more: run(script, confined=True, **more)
 
@@ -354,8 +355,8 @@ def test_absent_paths_are_no_reason_to_fail_and_wrong_ones_no_way_out(tmp_path: 
 def test_the_strongest_wall_that_works_is_chosen(folder: Path, monkeypatch) -> None:
     walls = [Wall("bubblewrap"), Wall("container", True), Wall("process", True), Wall("container"), Wall("process")]
     problems = dict.fromkeys(walls, "")
-    monkeypatch.setattr(launch, "probe", lambda wall, *_: problems[wall])
-    monkeypatch.setattr(launch, "in_container", lambda: True)
+    monkeypatch.setattr(walls, "probe", lambda wall, *_: problems[wall])
+    monkeypatch.setattr(walls, "in_container", lambda: True)
     problems |= {Wall("bubblewrap", form=form): "" for form in sandbox.FORMS}
     assert choose("auto", LIMITS, folder) == Wall("bubblewrap")
     for form in sandbox.FORMS[:-1]:
@@ -364,7 +365,7 @@ def test_the_strongest_wall_that_works_is_chosen(folder: Path, monkeypatch) -> N
     assert choose("bubblewrap", LIMITS, folder) == Wall("bubblewrap", form=sandbox.FORMS[-1])
     problems[Wall("bubblewrap", form=sandbox.FORMS[-1])] = "the weakest fails at another thing"
     assert choose("auto", LIMITS, folder) == Wall("container", True)
-    monkeypatch.setattr(launch, "in_container", lambda: False)
+    monkeypatch.setattr(walls, "in_container", lambda: False)
     assert choose("auto", LIMITS, folder) == Wall("process", True)
     with pytest.raises(UsageError, match="forbidden"):
         choose("bubblewrap", LIMITS, folder)
@@ -377,13 +378,13 @@ def test_the_strongest_wall_that_works_is_chosen(folder: Path, monkeypatch) -> N
 
 def test_a_probe_without_the_tools_says_which_is_missing(folder: Path, monkeypatch) -> None:
     monkeypatch.setitem(sandbox.WRAPPER_ENVIRONMENT, "PATH", str(folder))
-    assert "setpriv" in launch.probe(Wall("process"), LIMITS, folder)
+    assert "setpriv" in walls.probe(Wall("process"), LIMITS, folder)
     assert list(folder.iterdir()) == []
 
 
 def test_containers_are_told_by_their_marks(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(launch, "_CONTAINER_MARKS", (str(tmp_path / "mark"),))
+    monkeypatch.setattr(walls, "_CONTAINER_MARKS", (str(tmp_path / "mark"),))
     monkeypatch.delenv("container", raising=False)
-    assert not launch.in_container()
+    assert not walls.in_container()
     (tmp_path / "mark").touch()
-    assert launch.in_container()
+    assert walls.in_container()
