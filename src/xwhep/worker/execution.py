@@ -23,12 +23,13 @@ from xwhep.worker import sandbox
 from xwhep.worker.assets import Asset, Assets
 from xwhep.worker.board import Attempt, Board, Phase
 from xwhep.worker.cache import Cache, Download
-from xwhep.worker.launch import Ended, Launcher, Streams, give_to_job, make_folders
+from xwhep.worker.launch import Ended, Launcher, Spare, give_to_job, open_streams
 from xwhep.worker.machine import disk_free
 from xwhep.worker.results import harvest, hash_file
 from xwhep.worker.retry import Stopped
 from xwhep.worker.session import Session
 from xwhep.worker.signatures import Forged, Signers, Unsigned
+from xwhep.worker.spares import Spares, make_job_folder
 from xwhep.worker.spool import Parcel, Spool, listed
 from xwhep.worker.trees import remove_tree
 
@@ -66,6 +67,7 @@ class _Bench:
     """One job's place. `placed`: sha256 of each datum by its path in work/."""
 
     folder: Path
+    spare: Spare | None = None
     placed: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -73,15 +75,17 @@ class _Bench:
         return self.folder / "work"
 
 
-def execute(attempt: Attempt, shop: Workshop) -> Parcel | None:
+def execute(attempt: Attempt, shop: Workshop, spares: Spares | None = None) -> Parcel | None:
     """Do the whole of it; the stored result, or None when it was cancelled.
+
+    `spares` may have a wall for it that stands already.
 
     Raises:
         HandBack: the job must go to another worker.
     """
     folder = shop.jobs / attempt.key
     try:
-        with _bench(folder) as bench:
+        with _bench(folder, attempt, shop, spares) as bench:
             return _executed(attempt, shop, bench)
     except Stopped:
         return None
@@ -92,15 +96,19 @@ def execute(attempt: Attempt, shop: Workshop) -> Parcel | None:
 
 
 @contextmanager
-def _bench(folder: Path) -> Iterator[_Bench]:
-    remove_tree(folder)
-    # Its user must get through; what is inside belongs to that user alone.
-    folder.mkdir(mode=0o711)
+def _bench(folder: Path, attempt: Attempt, shop: Workshop, spares: Spares | None) -> Iterator[_Bench]:
+    spare = spares.take(attempt.lease) if spares else None
     try:
-        make_folders(folder)
-        yield _Bench(folder=folder)
+        if spare is None:
+            make_job_folder(folder)
+        else:
+            folder.symlink_to(spare.folder.name)
+        yield _Bench(folder=spare.folder if spare else folder, spare=spare)
     finally:
-        remove_tree(folder)
+        folder.unlink() if folder.is_symlink() else remove_tree(folder)
+        if spare:
+            shop.launcher.drop(spare)
+            remove_tree(spare.folder)
 
 
 def _executed(attempt: Attempt, shop: Workshop, bench: _Bench) -> Parcel | None:
@@ -207,13 +215,10 @@ def _command(lease: Lease, asset: Asset | None, shop: Workshop, bench: _Bench) -
 
 def _run(command: sandbox.Command, attempt: Attempt, shop: Workshop, bench: _Bench) -> Ended:
     stdin = bench.folder / "stdin"
+    if bench.spare:
+        return shop.launcher.run(command, bench.spare.streams, attempt.cancel, bench.spare)
     with ExitStack() as stack:
-        streams = Streams(
-            stdin=stack.enter_context((stdin if stdin.exists() else Path(os.devnull)).open("rb")),
-            stdout=stack.enter_context((bench.folder / "stdout").open("xb")),
-            stderr=stack.enter_context((bench.folder / "stderr").open("xb")),
-            status=stack.enter_context(os.fdopen(os.memfd_create("status"), "w+b", buffering=0)),
-        )
+        streams = open_streams(bench.folder, stdin if stdin.exists() else Path(os.devnull), stack)
         return shop.launcher.run(command, streams, attempt.cancel)
 
 

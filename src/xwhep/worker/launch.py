@@ -40,6 +40,32 @@ class Streams:
     status: IO[bytes]
 
 
+@dataclass(kw_only=True)
+class Spare:
+    """A wall that stands, or is being built, around `folder` before its job comes.
+
+    `shown`: what of the system may be seen behind it.
+    Whoever has it calls `Launcher.run` with it or not, and `Launcher.drop` in the end.
+    """
+
+    folder: Path
+    streams: Streams
+    process: subprocess.Popen[bytes]
+    shown: list[str]
+    files: contextlib.ExitStack
+
+    def tell(self, orders: bytes) -> None:
+        """Start the program, now or once the wall stands. After its end nobody reads them: how it ended will tell."""
+        stdin = self.process.stdin
+        if stdin and not stdin.closed:
+            with contextlib.suppress(BrokenPipeError), stdin:
+                stdin.write(orders)
+
+    def close(self) -> None:
+        self.tell(b"")
+        self.files.close()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ended:
     """How a job ended. `cancelled`: killed since its flag was set; `wall_failed`: its wall could not be built.
@@ -78,16 +104,22 @@ class Launcher:
         self._system = sandbox.system_options() if wall.isolation == BUBBLEWRAP else []
         self._lock = threading.Lock()
         self._started: dict[int, Mapping[str, str]] = {}  # pid of each running job and its environment
+        self._waiting: set[int] = set()  # pids of spares
+        self.is_over = False
 
-    def run(self, command: Command, streams: Streams, cancel: Flag) -> Ended:
+    def run(self, command: Command, streams: Streams, cancel: Flag, spare: Spare | None = None) -> Ended:
         """Run to the end, or until `cancel` is set or a limit is passed: then SIGTERM, and SIGKILL after the grace.
+
+        `spare`: the wall around the command's folder that stands already; its streams are `streams` then.
 
         Raises:
             OSError: no process can be started (limits of the machine).
         """
-        with self._start(command, streams) as process:
+        with self._start(command, streams, spare) as process:
             pidfd = os.pidfd_open(process.pid)
             try:
+                if spare:
+                    spare.tell(sandbox.orders(self.isolation, command))
                 reason = self._attend(command, process, pidfd, cancel)
                 cancelled = cancel.is_set()  # also when both happened: nobody wants the result then
             finally:
@@ -103,7 +135,6 @@ class Launcher:
 
     def _attend(self, command: Command, process: subprocess.Popen[bytes], pidfd: int, cancel: Flag) -> str:
         """Wait for its end, or end it; the limit it was ended for, if any."""
-        _prefer_for_killing(process.pid)
         watch = Watch(command, self._limits, process.pid)
         while not (processes.wait_for(pidfd, cancel.fileno(), watch.pause_s()) or cancel.is_set()):
             if reason := watch.broken():
@@ -114,27 +145,70 @@ class Launcher:
         return ""
 
     @contextlib.contextmanager
-    def _start(self, command: Command, streams: Streams) -> Iterator[subprocess.Popen[bytes]]:
-        with contextlib.ExitStack() as stack:
-            argv, passed = self._argv(command, streams.status, stack)
-            with self._lock:  # a child not yet in _started would be taken for an orphan
-                process = subprocess.Popen(
-                    [*as_job_user(), *argv],
-                    stdin=streams.stdin,
-                    stdout=streams.stdout,
-                    stderr=streams.stderr,
-                    cwd=command.folder / "work",
-                    env=sandbox.WRAPPER_ENVIRONMENT,
-                    pass_fds=passed,
-                    start_new_session=True,
-                    umask=0o022,
-                )
-                self._started[process.pid] = command.environment
+    def _start(self, command: Command, streams: Streams, spare: Spare | None) -> Iterator[subprocess.Popen[bytes]]:
+        with self._lock:  # a child that is not known yet would be taken for an orphan
+            process = spare.process if spare else self._spawn(command, streams, streams.stdin)
+            self._waiting.discard(process.pid)
+            self._started[process.pid] = command.environment
         try:
             yield process
         finally:
             with self._lock:
                 del self._started[process.pid]
+
+    def _spawn(self, command: Command, streams: Streams, stdin: IO[bytes] | int) -> subprocess.Popen[bytes]:
+        with contextlib.ExitStack() as stack:
+            argv, passed = self._argv(command, streams.status, stack)
+            process = subprocess.Popen(
+                [*as_job_user(), *argv],
+                stdin=stdin,
+                stdout=streams.stdout,
+                stderr=streams.stderr,
+                cwd=command.folder / "work",
+                env=sandbox.WRAPPER_ENVIRONMENT,
+                pass_fds=passed,
+                start_new_session=True,
+                umask=0o022,
+            )
+        _prefer_for_killing(process.pid)
+        return process
+
+    def spare(self, folder: Path) -> Spare | None:
+        """Build the wall of a job to come around `folder`, which `make_folders` made; None: not here, or not any more.
+
+        It belongs to the calling thread, as every process that it starts.
+
+        Raises:
+            OSError: no process can be started.
+        """
+        if not sandbox.SHELL.exists():
+            return None
+        command, shown = sandbox.waiting(self.isolation, folder), self._shown()
+        with contextlib.ExitStack() as files:
+            streams = open_streams(folder, Path(os.devnull), files)
+            with self._lock:
+                if self.is_over:
+                    return None
+                process = self._spawn(command, streams, subprocess.PIPE)
+                self._waiting.add(process.pid)
+            return Spare(folder=folder, streams=streams, process=process, shown=shown, files=files.pop_all())
+
+    def is_good(self, spare: Spare) -> bool:
+        """Whether it still stands, and shows the system as it is now."""
+        return spare.process.poll() is None and spare.shown == self._shown()
+
+    def drop(self, spare: Spare) -> None:
+        """End one that no job has used."""
+        if spare.process.poll() is None:
+            for pid in [*processes.descendants(spare.process.pid), spare.process.pid]:
+                processes.send(pid, signal.SIGKILL)
+            spare.process.wait()
+        with self._lock:
+            self._waiting.discard(spare.process.pid)
+        spare.close()
+
+    def _shown(self) -> list[str]:
+        return sandbox.shown_options(self._files.current() if self._files else None)
 
     def _argv(
         self, command: Command, status: IO[bytes], stack: contextlib.ExitStack
@@ -146,7 +220,7 @@ class Launcher:
         if filtered is not None:
             passed.append(_readable(filtered, stack))
         wiring = Wiring(status=status.fileno(), seccomp=passed[1] if filtered is not None else None)
-        system = [*self._system, *sandbox.shown_options(self._files.current() if self._files else None)]
+        system = [*self._system, *self._shown()]
         told = sandbox.bubblewrap_options(command, system, self._wall.form, wiring)
         passed.append(_readable(sandbox.packed(told), stack))
         return sandbox.bubblewrap_argv(command, self._limits, passed[-1]), tuple(passed)
@@ -167,7 +241,7 @@ class Launcher:
         """End what is left of jobs that ended: every orphan that does not belong to a job still running."""
         with self._lock:
             running = [dict(_marks(each)) for each in self._started.values()]
-            ended = processes.sweep(set(self._started), lambda pid: not _belongs(pid, running))
+            ended = processes.sweep({*self._started, *self._waiting}, lambda pid: not _belongs(pid, running))
         if (
             ended and self.isolation != BUBBLEWRAP
         ):  # there it is the init of the job's pid namespace, ending as it should
@@ -180,8 +254,8 @@ class Launcher:
     def kill_all(self) -> None:
         """At once, without grace; the slots then see their jobs end."""
         with self._lock:
-            self._grace_s = 0.0
-            for pid in self._started:
+            self._grace_s, self.is_over = 0.0, True
+            for pid in [*self._started, *self._waiting]:
                 for each in [*processes.descendants(pid), pid]:
                     processes.send(each, signal.SIGKILL)
 
@@ -245,6 +319,16 @@ def make_folders(folder: Path) -> None:
         inner = folder / name
         inner.mkdir(mode=0o700)
         give_to_job(inner)
+
+
+def open_streams(folder: Path, stdin: Path, stack: contextlib.ExitStack) -> Streams:
+    """stdout and stderr of a job in its folder, where they are not yet; they live as long as `stack`."""
+    return Streams(
+        stdin=stack.enter_context(stdin.open("rb")),
+        stdout=stack.enter_context((folder / "stdout").open("xb")),
+        stderr=stack.enter_context((folder / "stderr").open("xb")),
+        status=stack.enter_context(os.fdopen(os.memfd_create("status"), "w+b", buffering=0)),
+    )
 
 
 def give_to_job(path: Path) -> None:

@@ -29,6 +29,7 @@ from xwhep.worker.identity import Identity, renewed
 from xwhep.worker.machine import Host
 from xwhep.worker.owner import Owner
 from xwhep.worker.retry import Backoff, Stopped, patiently, pause
+from xwhep.worker.spares import Spares
 from xwhep.worker.spool import Parcel, is_key
 
 log = logging.getLogger(__name__)
@@ -205,14 +206,24 @@ class Worker:
     # The slots, each one job at a time. A thread outlives the job it started, or the kernel would end it (pdeathsig).
 
     def _serve_slot(self) -> None:
-        while (attempt := self._leases.get()) is not None:
-            try:
-                parcel = execute(attempt, self._shop)
-            except HandBack as exc:
-                self._hand_back(attempt, exc)
-            else:
-                self._finished(attempt, parcel)
-            self._slots.release()
+        folder = self._shop.jobs / threading.current_thread().name
+        with contextlib.closing(Spares(self._shop.launcher, folder)) as spares:
+            while (attempt := self._next_lease(spares)) is not None:
+                self._serve(attempt, spares)
+
+    def _next_lease(self, spares: Spares) -> Attempt | None:
+        if self._leases.empty():
+            spares.renew()
+        return self._leases.get()
+
+    def _serve(self, attempt: Attempt, spares: Spares) -> None:
+        try:
+            parcel = execute(attempt, self._shop, spares)
+        except HandBack as exc:
+            self._hand_back(attempt, exc)
+        else:
+            self._finished(attempt, parcel)
+        self._slots.release()
 
     def _finished(self, attempt: Attempt, parcel: Parcel | None) -> None:
         if parcel is None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from xwhep.worker.system_files import NAMES
 BUBBLEWRAP, CONTAINER, PROCESS = "bubblewrap", "container", "process"
 _SYSTEM = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm")  # noqa: S108
+SHELL = Path("/usr/bin/dash")  # other shells leave variables of their own in the environment
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # They turn a program into another before its first line runs, also a shared asset whose command the owner chose.
@@ -114,6 +116,23 @@ def environment(view: View, own: Mapping[str, str], marks: Mapping[str, str]) ->
             raise ValueError(f"the environment variable {name} is not for jobs to set")
     base = {"PATH": _PATH, "HOME": str(view.home), "TMPDIR": str(view.tmp), "LANG": "C.UTF-8"}
     return {**base, **own, **marks}
+
+
+def waiting(isolation: str, folder: Path) -> Command:
+    """A shell behind the wall of a job that has not come yet: it reads `orders`, and becomes the job's program."""
+    return Command(argv=(str(SHELL),), environment=environment(view(isolation, folder), {}, {}), folder=folder)
+
+
+def orders(isolation: str, command: Command) -> bytes:
+    """What the shell of `waiting` is told. The program finds what it would find without the shell.
+
+    The shell's environment has no variable that `environment` does not set again, but for PWD, which the shell itself
+    adds where bwrap has not.
+    """
+    own = "" if isolation == BUBBLEWRAP else "unset PWD\n"
+    variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in command.environment.items())
+    text = f"{own}export {variables}\nexec {shlex.join(command.argv)} </dev/null\n"
+    return text.encode("utf-8", "surrogateescape")
 
 
 def limits_argv(limits: Limits) -> list[str]:

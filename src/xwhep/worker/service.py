@@ -128,7 +128,7 @@ def prepare_jobs(state: Path) -> Path:
         processes.send(pid, signal.SIGKILL)
     for leftover in jobs.iterdir():
         log.warning("%s was cut short in an earlier life and is removed", leftover.name)
-        remove_tree(leftover)
+        leftover.unlink() if leftover.is_symlink() else remove_tree(leftover)
     return jobs
 
 

@@ -353,8 +353,8 @@ def test_absent_paths_are_no_reason_to_fail_and_wrong_ones_no_way_out(tmp_path: 
 
 
 def test_the_strongest_wall_that_works_is_chosen(folder: Path, monkeypatch) -> None:
-    walls = [Wall("bubblewrap"), Wall("container", True), Wall("process", True), Wall("container"), Wall("process")]
-    problems = dict.fromkeys(walls, "")
+    kinds = [Wall("bubblewrap"), Wall("container", True), Wall("process", True), Wall("container"), Wall("process")]
+    problems = dict.fromkeys(kinds, "")
     monkeypatch.setattr(walls, "probe", lambda wall, *_: problems[wall])
     monkeypatch.setattr(walls, "in_container", lambda: True)
     problems |= {Wall("bubblewrap", form=form): "" for form in sandbox.FORMS}
