@@ -117,7 +117,7 @@ async def start_times_ms(made: Grid, samples: int) -> list[float]:
         started = float(await stdout_of(caller, await until_ended(caller, job)))
         if number >= 5:
             times.append((started - began) * 1000)
-        await asyncio.sleep(0.02)  # so that the worker waits again: the figure is about one that does
+        await asyncio.sleep(0.05)  # so that the worker waits again: the figure is about one that does
     return times
 
 
@@ -188,6 +188,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=200)
     parser.add_argument("--source", type=Path, default=SOURCE, help="the code to measure")
     arguments = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # installed packages have their byte code
     figures = measure_one_worker(arguments.source, arguments.samples)
     script = Path(__file__).with_name("sandbox_figures.py")
     environment = {**os.environ, "PYTHONPATH": str(arguments.source)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -28,6 +27,8 @@ class Wanted(NamedTuple):
     @property
     def words(self) -> str:
         """As it is typed again."""
+        import shlex  # noqa: PLC0415 - for messages only
+
         return shlex.join(word for name, value in self._asdict().items() if value for word in (f"--{name}", value))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from xwhep.client.connection import Server, in_path
@@ -88,5 +87,7 @@ def _unknown_datum(name: str, data: Iterable[Datum]) -> NotFound:
 
 
 def _unknown(kind: str, name: str, names: Iterable[str], usual: str) -> NotFound:
+    import difflib  # noqa: PLC0415 - on a mistake only
+
     near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
     return NotFound(f"there is no {kind} {name!r}", f"did you mean {' or '.join(near)}? ({usual})" if near else usual)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from xwhep.client.text import clean
 from xwhep.common.errors import DiskFull, UsageError, XwhepError
@@ -12,6 +15,16 @@ from xwhep.common.errors import DiskFull, UsageError, XwhepError
 INTERRUPTED = 130  # as shells say it: 128 + SIGINT
 PIPE_CLOSED = 141  # 128 + SIGPIPE
 UNEXPECTED = 1
+
+
+def command() -> NoReturn:
+    """`main` as a process. To take the interpreter down in order would be a fifth of a short command's work."""
+    gc.disable()  # until all is loaded, which stays anyway
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # whoever read it has gone; main has said so where it matters
+            stream.flush()
+    os._exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,6 +69,7 @@ def _run(argv: Sequence[str]) -> int:
         call = parse(argv)
     except SystemExit as done:  # argparse printed --help
         return int(done.code or 0)
+    gc.enable()
     return call.run(call.args)
 
 
@@ -100,4 +114,4 @@ def _report_bug(error: Exception) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -136,6 +134,9 @@ def _register(server: Server, blob: Blob, name: str, *, for_jobs: bool = False) 
 
 def _spooled_stdin() -> BinaryIO:
     """Standard input as a file: its hash must be known before its bytes are sent, and they may be sent twice."""
+    import shutil  # noqa: PLC0415 - for one use of many
+    import tempfile  # noqa: PLC0415 - as above
+
     copy = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     shutil.copyfileobj(sys.stdin.buffer, copy)
     copy.seek(0)

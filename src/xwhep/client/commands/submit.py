@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 
 import msgspec
 
-from xwhep.client import credentials, lookup, results, show, submission, text, waiting
+from xwhep.client import credentials, lookup, show, submission, text, waiting
 from xwhep.client.commands import job_options
 from xwhep.client.connection import Server
 from xwhep.client.parser import Command, add_format
@@ -35,6 +35,8 @@ def _run(args: Namespace) -> int:
             _print_submitted(job, args.format)
             return 0
         waiting.tell_change(job)
+        from xwhep.client import results  # noqa: F401, PLC0415 - loaded while the job runs
+
         try:
             job = waiting.wait_for(server, job, waiting.tell_change)
         except KeyboardInterrupt:
@@ -64,6 +66,8 @@ def _print_submitted(job: Job, form: str) -> None:
 
 
 def _print_ended(server: Server, job: Job, args: Namespace) -> None:
+    from xwhep.client import results  # noqa: PLC0415 - see above
+
     if args.output and job.result:
         for stored in results.store(server, job, args.output, args.force):
             waiting.note(f"stored {stored.path}")
