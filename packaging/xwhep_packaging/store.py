@@ -215,12 +215,12 @@ class Store:
         write_durably(draft.folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
         write_durably(draft.folder / FINGERPRINT, _fingerprint(draft.folder, records))
         for path in files.values():
-            _fsync(path)
+            sync(path)
         target = self.folder(recipe.stage, recipe.key)
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_tree(target)  # a damaged one
         draft.folder.rename(target)
-        _fsync(target.parent)
+        sync(target.parent)
         return Output(folder=target, manifest=manifest)
 
     @contextmanager
@@ -321,7 +321,7 @@ def write_durably(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_bytes(content)
-        _fsync(temporary)
+        sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -331,8 +331,8 @@ def sync_tree(folder: Path) -> None:
     """Have every file and folder below it on the disk."""
     for path in sorted(folder.rglob("*")):
         if not path.is_symlink():
-            _fsync(path)
-    _fsync(folder)
+            sync(path)
+    sync(folder)
 
 
 def remove_tree(folder: Path) -> None:
@@ -341,7 +341,8 @@ def remove_tree(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _fsync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file's content, or a folder's entries, on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -23,7 +23,7 @@ import msgspec
 from xwhep_packaging.deployment.records import NAME_PATTERN, ROLES, About, Authority, Deployment, JoinToken, Login
 from xwhep_packaging.deployment.values import refuse_exposed
 from xwhep_packaging.errors import AnswerError, DeploymentError, StoreError
-from xwhep_packaging.store import remove_tree
+from xwhep_packaging.store import remove_tree, sync
 
 ABOUT = "deployment.toml"
 AUTHORITIES = "authority"
@@ -91,7 +91,7 @@ def write(parent: Path, deployment: Deployment) -> Path:
             if folder.exists():
                 folder.rename(old)
             new.rename(folder)
-            _sync(parent)
+            sync(parent)
             remove_tree(old)
     except OSError as exc:
         raise StoreError(
@@ -170,15 +170,7 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
             os.fsync(stream.fileno())
     for place in (folder / AUTHORITIES, folder):
         place.chmod(0o700)
-        _sync(place)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(place)
 
 
 def _as_json(value: Any) -> bytes:

@@ -9,13 +9,12 @@ The link is the truth: a history that names one release too many is read up to w
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from xwhep_packaging.errors import ReleaseError
-from xwhep_packaging.store import write_durably
+from xwhep_packaging.store import sync, write_durably
 
 CHANNELS = ("nightly", "testing", "stable")
 
@@ -98,7 +97,7 @@ class Channels:
         new.unlink(missing_ok=True)
         new.symlink_to(history[-1])
         new.replace(link)
-        _sync(self.folder)
+        sync(self.folder)
         if len(history) <= len(known):
             write_durably(file, "".join(f"{line}\n" for line in history).encode())
 
@@ -106,11 +105,3 @@ class Channels:
         if channel not in CHANNELS:
             raise ReleaseError(f"there is no channel {channel!r}", next_step=f"one of {', '.join(CHANNELS)}")
         return self.folder / channel
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from xwhep_packaging import command
 from xwhep_packaging.artefacts import Output
 from xwhep_packaging.command import Command
 from xwhep_packaging.errors import ReleaseError
+from xwhep_packaging.release.encoder import compressed
 from xwhep_packaging.temporary import temporary_folder
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -29,9 +30,6 @@ LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 NAME = "org.opencontainers.image.ref.name"
 PRIVATE = "org.xwhep.private"
 CHUNK_BYTES = 1 << 20
-# The pinned encoder: zlib, level 6, its own header, which has neither a time nor a name.
-GZIP_LEVEL = 6
-GZIP_FORMAT = 31
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +92,10 @@ class Layout:
 
     def _packed(self, layer: Path) -> dict[str, Any]:
         part, whole, size = self._blobs / "part", hashlib.sha256(), 0
-        coder = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_FORMAT)
         with layer.open("rb") as source, part.open("wb") as target:
-            while chunk := source.read(CHUNK_BYTES):
-                target.write(done := coder.compress(chunk))
+            for done in compressed(iter(partial(source.read, CHUNK_BYTES), b"")):
+                target.write(done)
                 whole.update(done)
-            target.write(done := coder.flush())
-            whole.update(done)
             size = target.tell()
         part.rename(self._blobs / whole.hexdigest())
         return {"mediaType": LAYER_TYPE, "size": size, "digest": f"sha256:{whole.hexdigest()}"}

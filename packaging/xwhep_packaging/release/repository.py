@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,11 +23,10 @@ from xwhep_packaging import command
 from xwhep_packaging.artefacts import sha256_file
 from xwhep_packaging.command import Command
 from xwhep_packaging.errors import ReleaseError
+from xwhep_packaging.release.encoder import compressed
 from xwhep_packaging.release.signing import Key
 
 COMPONENT = "main"
-GZIP_LEVEL = 6
-GZIP_FORMAT = 31  # as zlib calls it: its header has neither a time nor a name
 # `dpkg-deb --contents`: mode, owner, size, day, minute, then the path
 LISTED = re.compile(r"^[^d]\S+ \S+ +\d+ \S+ \S+ \./(.+?)(?: -> .*| link to .*)?$", re.M)
 
@@ -104,7 +102,7 @@ class Index:
             ),
         }
         plain = {path: text.encode() for path, text in texts.items()}
-        return {**plain, **{f"{path}.gz": _gzip(content) for path, content in plain.items()}}
+        return {**plain, **{f"{path}.gz": b"".join(compressed([content])) for path, content in plain.items()}}
 
 
 def write_suite(folder: Path, index: Index, about: About, key: Key) -> None:
@@ -181,11 +179,6 @@ def _unsigned(text: str) -> str:
 
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-
-def _gzip(content: bytes) -> bytes:
-    coder = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_FORMAT)
-    return coder.compress(content) + coder.flush()
 
 
 def _dpkg_deb(verb: str, deb: Path) -> str:
