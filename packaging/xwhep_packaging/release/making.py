@@ -20,7 +20,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,13 @@ from xwhep_packaging.artefacts import Output, rfc3339, sha256_file
 from xwhep_packaging.command import Command
 from xwhep_packaging.errors import LockError, ReleaseError
 from xwhep_packaging.pipeline import Pipeline
-from xwhep_packaging.release import page, statements
+from xwhep_packaging.release import page, statements, suites
 from xwhep_packaging.release.bills.vulnerabilities import Database
 from xwhep_packaging.release.channels import CHANNELS, Channels
 from xwhep_packaging.release.gates.structure import Subject
 from xwhep_packaging.release.layout import Layout, Named
 from xwhep_packaging.release.papers import BYPRODUCTS, Papers, database_of, subjects_of
-from xwhep_packaging.release.repository import About, Index, pool_folder, write_suite
+from xwhep_packaging.release.repository import pool_folder
 from xwhep_packaging.release.signing import Key, key_of
 from xwhep_packaging.store import remove_tree, sync_tree
 
@@ -49,11 +49,13 @@ GATES = ("verify", "endurance", "structure", *OF_PACKAGES)
 
 @dataclass(frozen=True, kw_only=True)
 class Making:
-    """One release in the making. `skipped`: gates that are left out by name; `say` prints one line."""
+    """One release in the making. `skipped`: gates that are left out by name; `tried`: what the others tried, which its
+    statements name; `say` prints one line."""
 
     pipeline: Pipeline
     skipped: tuple[str, ...]
     say: Callable[[str], None]
+    tried: dict[str, Sequence[str]] = field(default_factory=dict)
 
     @cached_property
     def channels(self) -> Channels:
@@ -198,31 +200,16 @@ class Stage:
         )
 
     def _repository(self) -> None:
-        index, apt = Index(), self.folder / "apt"
         for name in self._pipeline.settings.sources:
-            output = self._pipeline.output(f"debs:{name}")
-            self._pool(output, index, pool_folder(name))
-        settings = self._pipeline.settings
-        for channel in CHANNELS:
-            about = About(
-                origin=settings.product.name,
-                label=settings.product.name,
-                suite=channel,
-                architecture=settings.suite.architecture,
-                epoch=self._epoch,
-            )
-            write_suite(apt / "dists" / channel, index, about, self.key)
+            self._pool(self._pipeline.output(f"debs:{name}"), pool_folder(name))
+        suites.write(self._pipeline, self.folder / "apt", CHANNELS, self.key)
 
-    def _pool(self, output: Output, index: Index, pool: str) -> None:
+    def _pool(self, output: Output, pool: str) -> None:
         for name in sorted(output.manifest.files):
             papers = name.endswith((".buildinfo", ".changes"))
             target = self.folder / ("buildinfo" if papers else f"apt/{pool}") / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(output.folder / name, target)
-            if name.endswith(".deb"):
-                index.add_deb(target, f"{pool}/{name}")
-            elif name.endswith(".dsc"):
-                index.add_source(target, pool)
 
     def _images(self) -> Iterator[Named]:
         """By version, by time, and by each channel; the commit stands in the manifest: two can have the same image."""
@@ -260,13 +247,10 @@ class Stage:
         tested = {"engine": report["engine"], "tests": str(report["network_test"]["tests"])}
         parts = ["network_test", *([] if "endurance" in self.making.skipped else ["endurance"])]
         made["network-test"] = statements.test_result(subjects, "PASSED", parts, tested)
-        if "structure" not in self.making.skipped:
-            images = [f"structure of {subject.name}" for subject in self.making.subjects]
-            made["structure"] = statements.test_result(subjects, "PASSED", images, {"engine": report["engine"]})
-        if parts := [name for name in OF_PACKAGES if name not in self.making.skipped]:
-            made["packages"] = statements.test_result(
-                subjects, "PASSED", parts, {"suite": pipeline.settings.suite.name}
-            )
+        suite = {"suite": pipeline.settings.suite.name}
+        for name, gates in (("structure", ("structure",)), ("packages", OF_PACKAGES)):
+            if passed := [f"{gate}: {one}" for gate in gates for one in self.making.tried.get(gate, ())]:
+                made[name] = statements.test_result(subjects, "PASSED", passed, suite)
         if "verify" not in self.making.skipped:
             record = json.loads((pipeline.store.scratch("verify") / "latest.json").read_text(encoding="utf-8"))
             compared = {"compared": str(record["compared"])}

@@ -11,7 +11,8 @@ from xwhep_packaging.errors import ReleaseError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.release import pushing
 from xwhep_packaging.release.channels import Channels
-from xwhep_packaging.release.gates import autopkgtest, purging, structure
+from xwhep_packaging.release.gates import autopkgtest, kept, purging, structure
+from xwhep_packaging.release.gates.kept import Gate
 from xwhep_packaging.release.making import FOLDER, GATES, Making, check
 from xwhep_packaging.stages.debs.lint import STRICT
 from xwhep_packaging.verify import verdict
@@ -46,24 +47,30 @@ def _try_packages_and_images(making: Making) -> None:
     pipeline, skipped, say = making.pipeline, making.skipped, making.say
     if making.database:
         say(f"·  vulnerabilities: {len(making.database.tracked)} source packages are known")
-    if "structure" not in skipped:
-        say("·  structure")
-        structure.check(making.subjects)
-    if "purge" not in skipped:
-        say("·  purge")
-        purging.check(pipeline)
+    _pass(making, structure.gate(pipeline, lambda: making.subjects))
+    _pass(making, purging.gate(pipeline))
     if "lintian" not in skipped:
-        _lint_strictly(pipeline, say)
-    if "autopkgtest" not in skipped:
-        autopkgtest.check(pipeline, say)
+        _lint_strictly(making)
+    _pass(making, autopkgtest.gate(pipeline, say))
 
 
-def _lint_strictly(pipeline: Pipeline, say: Say) -> None:
+def _pass(making: Making, gate: Gate) -> None:
+    """Unless it is left out; what it tried will stand in the release."""
+    if gate.name not in making.skipped:
+        if not kept.is_known(making.pipeline.store, gate):
+            making.say(f"·  {gate.name}")
+        making.tried[gate.name] = kept.passed(making.pipeline.store, gate)
+
+
+def _lint_strictly(making: Making) -> None:
     """All of lintian's checks; the verdict is kept."""
-    for name in pipeline.steps:
-        if name.startswith(f"{STRICT.stage}:") and pipeline.find(name) is None:
-            say(f"·  lintian: {name.partition(':')[2]}")
+    pipeline = making.pipeline
+    steps = [name for name in pipeline.steps if name.startswith(f"{STRICT.stage}:")]
+    for name in steps:
+        if pipeline.find(name) is None:
+            making.say(f"·  lintian: {name.partition(':')[2]}")
             pipeline.make(name)
+    making.tried["lintian"] = tuple(name.partition(":")[2] for name in steps)
 
 
 def _rebuild_and_link(making: Making) -> None:

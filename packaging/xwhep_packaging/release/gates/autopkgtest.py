@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from xwhep_packaging.definitions import DebianSource
 from xwhep_packaging.errors import BaseError, ReleaseError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.release.bills.installed import paragraphs
+from xwhep_packaging.release.gates.kept import Gate
 from xwhep_packaging.release.gates.rooms import Room
 from xwhep_packaging.settings import RootFs
 from xwhep_packaging.stages import base, source
@@ -42,12 +43,19 @@ class Trial:
     restrictions: frozenset[str] = frozenset()
 
 
-def check(pipeline: Pipeline, say: Callable[[str], None]) -> None:
-    """All tests of all sources.
+def gate(pipeline: Pipeline, say: Callable[[str], None]) -> Gate:
+    """Decided by the sources, which hold the tests, the packages, and what roots are made of."""
+    names = [name for name in pipeline.steps if name.startswith(("source:", "debs:"))]
+    return Gate(name="autopkgtest", inputs=pipeline.keys("base:rootfs", *names), check=lambda: check(pipeline, say))
+
+
+def check(pipeline: Pipeline, say: Callable[[str], None]) -> Sequence[str]:
+    """All tests of all sources; returns their names.
 
     Raises:
         ReleaseError: one fails, or asks for what is not offered.
     """
+    tried: list[str] = []
     for name, definition in pipeline.settings.sources.items():
         if isinstance(definition, DebianSource):
             path = "/".join(part for part in (_subfolder(pipeline, name), CONTROL) if part)
@@ -58,6 +66,8 @@ def check(pipeline: Pipeline, say: Callable[[str], None]) -> None:
             for test in read_tests(text, binaries):
                 say(f"·  autopkgtest {test.name}")
                 run(pipeline, name, test)
+                tried.append(f"{test.name} of {name}")
+    return tried
 
 
 def read_tests(text: str, binaries: tuple[str, ...]) -> Iterator[Trial]:

@@ -6,6 +6,7 @@ install an earlier version, upgrade, remove, purge ──> files ──> the sam
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from xwhep_packaging.command import Command
 from xwhep_packaging.errors import ReleaseError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.release.bills.installed import package_of, paragraphs
+from xwhep_packaging.release.gates.kept import Gate
 from xwhep_packaging.release.gates.rooms import Room
 from xwhep_packaging.temporary import temporary_folder
 
@@ -42,8 +44,16 @@ look after
 """
 
 
-def check(pipeline: Pipeline) -> None:
-    """The packages of each image, all at once.
+def gate(pipeline: Pipeline) -> Gate:
+    """Decided by the packages, which of them each image gets, and the root that they are tried in."""
+    names = [name for name in pipeline.steps if name.startswith(("debs:", "base:packages-"))]
+    chosen = {f"of {name}": json.dumps(image.debs) for name, image in pipeline.settings.images.items()}
+    inputs = {**pipeline.keys("base:rootfs", *names), **chosen}
+    return Gate(name="purge", inputs=inputs, check=lambda: check(pipeline))
+
+
+def check(pipeline: Pipeline) -> Sequence[str]:
+    """The packages of each image, all at once; returns the images' names.
 
     Raises:
         ReleaseError: a step fails, or something is left.
@@ -63,6 +73,7 @@ def check(pipeline: Pipeline) -> None:
                     log=log,
                 )
             _judge(name, left(_seen(folder / "before"), _seen(folder / "after")))
+    return list(pipeline.settings.images)
 
 
 def _judge(name: str, found: list[str]) -> None:

@@ -5,16 +5,21 @@ Tree, what the settings expect ──> user, ports, labels, shells, modes, size 
 
 from __future__ import annotations
 
+import json
 import posixpath
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from xwhep_packaging.artefacts import rfc3339
 from xwhep_packaging.definitions import Image
 from xwhep_packaging.errors import ReleaseError
+from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.release.bills.contents import Tree
+from xwhep_packaging.release.gates.kept import Gate
 
 MEGABYTE = 1_000_000
 SHOWN = 8
@@ -40,8 +45,18 @@ class Subject:
     row: Mapping[str, Any]
 
 
-def check(subjects: Sequence[Subject]) -> None:
-    """All images, and all that is wrong with them at once.
+def gate(pipeline: Pipeline, subjects: Callable[[], Sequence[Subject]]) -> Gate:
+    """Decided by the images, and by what the settings expect of each."""
+    images = pipeline.settings.images
+    expected = {
+        f"of {name}": json.dumps([image.ports, msgspec.to_builtins(image.expects)]) for name, image in images.items()
+    }
+    inputs = {**pipeline.keys(*(f"images:{name}" for name in images)), **expected}
+    return Gate(name="structure", inputs=inputs, check=lambda: check(subjects()))
+
+
+def check(subjects: Sequence[Subject]) -> Sequence[str]:
+    """All images, and all that is wrong with them at once; returns their names.
 
     Raises:
         ReleaseError: something is.
@@ -54,6 +69,7 @@ def check(subjects: Sequence[Subject]) -> None:
             cause="\n".join(found[:SHOWN]) + more,
             next_step="mend its Containerfile, [base], or what [images.NAME.expects] says; skip=structure goes without",
         )
+    return [subject.name for subject in subjects]
 
 
 def problems(subject: Subject) -> Iterator[str]:
