@@ -17,10 +17,27 @@ SLOWEST_SHOWN = 3
 
 def build_report(pipeline: Pipeline) -> dict[str, Any]:
     """The last build as latest.json has it. Sizes are bytes, times seconds, `epoch` UTC seconds of the first source."""
+    verdict = pipeline.output("network_test")
+    return {
+        **contents(pipeline),
+        "bound": [_bound(pipeline, name) for name in pipeline.binding.images],
+        "drifted": pipeline.drifted("network_test"),
+        "verdict": verdict.manifest.facts["verdict"],
+        "engine": verdict.manifest.facts["engine"],
+        "network_test": {"folder": str(verdict.folder), "tests": verdict.manifest.facts["tests"]},
+        "endurance": _endurance(pipeline),
+        "timings": verdict.manifest.facts["timings"],
+        "needs": {name: list(step.needs) for name, step in pipeline.steps.items()},
+        "keys": {name: pipeline.recipe(name).key for name in pipeline.steps},
+        "seconds": pipeline.store.last_seconds({name: pipeline.recipe(name).key for name in pipeline.steps}),
+    }
+
+
+def contents(pipeline: Pipeline) -> dict[str, Any]:
+    """The part of it that is the product itself, known before any test of it."""
     settings = pipeline.settings
     main = next(iter(settings.sources))
     commit = pipeline.commit(main)
-    verdict = pipeline.output("network_test")
     return {
         "product": settings.product.name,
         "pipeline_file": Path(settings.file).name,
@@ -32,16 +49,6 @@ def build_report(pipeline: Pipeline) -> dict[str, Any]:
         "version": pipeline.output(f"debs:{main}").manifest.facts["version"],
         "debs": [row for name in settings.sources for row in _debs(pipeline, f"debs:{name}")],
         "images": [_image(pipeline, f"images:{name}") for name in settings.images],
-        "bound": [_bound(pipeline, name) for name in pipeline.binding.images],
-        "drifted": pipeline.drifted("network_test"),
-        "verdict": verdict.manifest.facts["verdict"],
-        "engine": verdict.manifest.facts["engine"],
-        "network_test": {"folder": str(verdict.folder), "tests": verdict.manifest.facts["tests"]},
-        "endurance": _endurance(pipeline),
-        "timings": verdict.manifest.facts["timings"],
-        "needs": {name: list(step.needs) for name, step in pipeline.steps.items()},
-        "keys": {name: pipeline.recipe(name).key for name in pipeline.steps},
-        "seconds": pipeline.store.last_seconds({name: pipeline.recipe(name).key for name in pipeline.steps}),
     }
 
 

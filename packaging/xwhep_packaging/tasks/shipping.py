@@ -32,12 +32,25 @@ def release() -> Iterator[Task | DoitTask]:
         "io": {"capture": False},
     }
     yield under("release", "push", fields)
+    fields = {
+        "doc": "apt's indexes and the bills of materials of this build alone, signed by a key that nobody trusts",
+        "actions": [(guarded, [_papers])],
+        "task_dep": [name for name in pipeline().steps if name.startswith(("debs:", "images:"))],
+        "io": {"capture": False},
+    }
+    yield under("release", "papers", fields)
 
 
 def _release() -> None:
     from xwhep_packaging.release import moving
 
     moving.make(pipeline(), str(get_var("skip") or ""), say)
+
+
+def _papers() -> None:
+    from xwhep_packaging.release import comparable
+
+    say(f"papers   {comparable.make(pipeline()).folder}")
 
 
 def nightly() -> Task:

@@ -1,14 +1,15 @@
 """One rebuild: a fresh clone in a folder of its own, built under some variations, its manifests brought home.
 
-commit ── git clone ──> folder ── pipeline file + [surroundings] ──> doit debs images ──> manifests, files
+commit ── git clone ──> folder ── pipeline file + [surroundings] ──> doit debs images ... ──> manifests, files
                           │
 what cannot differ: locked packages, root file systems (unless the cache is cold), as links to the first build's
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from xwhep_packaging.command import Command
 from xwhep_packaging.errors import NetworkError, VerifyError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.settings import passed_on
-from xwhep_packaging.store import MANIFEST, Recipe, remove_tree
+from xwhep_packaging.store import MANIFEST, remove_tree
 from xwhep_packaging.temporary import temporary_folder
 from xwhep_packaging.verify.variations import VARIATIONS, disordered, has_table, other_python, rendered, surroundings_of
 
@@ -35,11 +36,26 @@ USUAL, LONGER = "clone", "another-folder/with-a-longer-name.d/clone"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Beside:
+    """An output that is no step of a build, and compared as well.
+
+    `task` makes it in a clone, of whose store the file `shared` is a copy of the first build's; `make` makes, or finds,
+    that of the first build. `step` is how it is called among the others.
+    """
+
+    task: str
+    step: str
+    make: Callable[[Pipeline], Output]
+    shared: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rebuild:
-    """Which variations are on, and where the log goes."""
+    """Which variations are on, where the log goes, and what is made beside the build's own steps."""
 
     names: tuple[str, ...]
     log: Path
+    beside: tuple[Beside, ...] = ()
 
     @property
     def cold(self) -> bool:
@@ -89,8 +105,10 @@ def rebuilt(pipeline: Pipeline, rebuild: Rebuild) -> Iterator[dict[str, Output]]
         _clone(pipeline, rebuild, clone)
         try:
             _run(pipeline, rebuild, clone, place / HOME)
+            store = clone / STORE
             recipes = {name: pipeline.recipe(name) for name in steps_of(pipeline, cold=rebuild.cold)}
-            yield {name: _output(clone / STORE, recipe) for name, recipe in recipes.items()}
+            made = {name: _output(store, f"{recipe.stage}:{recipe.name}") for name, recipe in recipes.items()}
+            yield {**made, **{one.step: _output(store, one.step) for one in rebuild.beside}}
         finally:
             _forget_images(clone / STORE, rebuild.log)
 
@@ -121,11 +139,14 @@ def _clone(pipeline: Pipeline, rebuild: Rebuild, clone: Path) -> None:
         again.mkdir(parents=True)
         for folder in (pipeline.store.root / stage).iterdir():
             (again / folder.name).symlink_to(folder.absolute())
+    for beside in rebuild.beside:
+        (clone / STORE / beside.shared).parent.mkdir(parents=True)
+        shutil.copy2(pipeline.store.root / beside.shared, clone / STORE / beside.shared)
 
 
 def _run(pipeline: Pipeline, rebuild: Rebuild, clone: Path, home: Path) -> None:
     python = _python(pipeline, rebuild.log) if "python" in rebuild.names else sys.executable
-    tasks = ["debs", "images", *(["base"] if rebuild.cold else [])]
+    tasks = ["debs", "images", *(["base"] if rebuild.cold else []), *(beside.task for beside in rebuild.beside)]
     file = Path(pipeline.settings.file).absolute().relative_to(pipeline.settings.root_folder.absolute())
     doit = [python, "-E", "-s", "-m", "doit", *tasks, f"pipeline={file.with_name(FILE)}"]
     command.run(
@@ -166,13 +187,14 @@ def _python(pipeline: Pipeline, log: Path) -> str:
     return str(folder / "bin" / "python")
 
 
-def _output(store: Path, recipe: Recipe) -> Output:
-    """The output that a rebuild made of a step. Its key may differ, as with another Python; its name does not."""
-    for path in sorted((store / recipe.stage).glob(f"*/{MANIFEST}")):
+def _output(store: Path, made: str) -> Output:
+    """The output that a rebuild made, by STAGE:NAME. Its key may differ, as with another Python; its name does not."""
+    stage, _, name = made.partition(":")
+    for path in sorted((store / stage).glob(f"*/{MANIFEST}")):
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-        if manifest.name == recipe.name:
+        if manifest.name == name:
             return Output(folder=path.parent, manifest=manifest)
-    raise VerifyError(f"the rebuild made no {recipe.stage}:{recipe.name}", next_step="read the log")
+    raise VerifyError(f"the rebuild made no {made}", next_step="read the log")
 
 
 def _forget_images(store: Path, log: Path) -> None:

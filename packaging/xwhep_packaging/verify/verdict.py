@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from xwhep_packaging.artefacts import Manifest, Output
@@ -20,7 +21,7 @@ from xwhep_packaging.store import write_durably
 from xwhep_packaging.verify import bisect, covering, evidence
 from xwhep_packaging.verify.causes import Known
 from xwhep_packaging.verify.explain import Finding, explain
-from xwhep_packaging.verify.rebuild import Rebuild, head_of, rebuilt, steps_of
+from xwhep_packaging.verify.rebuild import Beside, Rebuild, head_of, rebuilt, steps_of
 from xwhep_packaging.verify.variations import BOUNDED, VARIATIONS, known_of, possible
 
 NAMES_ONLY = frozenset({"tags"})  # a rebuild's images have names of their own
@@ -47,10 +48,12 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Rebuilds by name, each with its variations, and why some variations cannot be had on this machine."""
+    """Rebuilds by name, each with its variations; why some variations cannot be had on this machine; and what is
+    compared beside a build's own steps."""
 
     rows: Mapping[str, tuple[str, ...]]
     impossible: Mapping[str, str]
+    beside: tuple[Beside, ...] = ()
 
 
 def plan_one(name: str) -> Plan:
@@ -84,7 +87,9 @@ def verify(pipeline: Pipeline, plan: Plan, say: Callable[[str], None]) -> None:
     drifted = sorted({why for step in steps_of(pipeline, cold=True) for why in pipeline.drifted(step)})
     if drifted:
         raise LockError("this build has drifted: it cannot be verified", cause=drifted[0], next_step="doit lock")
-    verdicts = [_verified(pipeline, name, row, say) for name, row in plan.rows.items()]
+    beside = {one.step: one.make(pipeline) for one in plan.beside}
+    trials = Trials(pipeline=pipeline, plan=plan, beside=beside, say=say)
+    verdicts = [trials.verdict(name) for name in plan.rows]
     for name, reason in plan.impossible.items():
         _write(pipeline, name, {"name": name, "verdict": "not possible here", "reason": reason, "identical": None})
     keys = {step: pipeline.output(step).manifest.key for step in steps_of(pipeline, cold=False)}
@@ -111,24 +116,41 @@ def _judge(pipeline: Pipeline, verdicts: Sequence[Verdict], plan: Plan) -> None:
         )
 
 
-def _verified(pipeline: Pipeline, name: str, row: tuple[str, ...], say: Callable[[str], None]) -> Verdict:
-    say(f"·  verify:{name:<17} {', '.join(row)}")
-    log = pipeline.store.log("verify", name)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("")
-    started, rebuild = time.monotonic(), Rebuild(names=row, log=log)
-    first = {step: pipeline.output(step) for step in steps_of(pipeline, cold=rebuild.cold)}
-    with rebuilt(pipeline, rebuild) as again:
-        compared = sum(_count(output.manifest) for output in first.values())
-        known = known_of(rebuild.names)
-        found = tuple(finding for step in first for finding in differences(first[step], again[step], known))
-        evidence.keep(pipeline.store.scratch("verify") / name, found, (first, again))
-    seconds = round(time.monotonic() - started, 1)
-    verdict = Verdict(name=name, variations=row, compared=compared, seconds=seconds, differences=found)
-    _write(pipeline, name, verdict.record())
-    bisect.remember(pipeline.store.scratch("verify"), head_of(pipeline), row, identical=not found)
-    say(f"{'✗' if found else '✓'}  verify:{name:<17} {verdict.word}, {compared} compared, {seconds} s")
-    return verdict
+@dataclass(frozen=True, kw_only=True)
+class Trials:
+    """The rebuilds of a plan; `beside` is the first build's, by step."""
+
+    pipeline: Pipeline
+    plan: Plan
+    beside: Mapping[str, Output]
+    say: Callable[[str], None]
+
+    def verdict(self, name: str) -> Verdict:
+        """Of one rebuild, said and written."""
+        pipeline, row, started = self.pipeline, self.plan.rows[name], time.monotonic()
+        self.say(f"·  verify:{name:<17} {', '.join(row)}")
+        compared, found = self._compared(name, Rebuild(names=row, log=self._log(name), beside=self.plan.beside))
+        seconds = round(time.monotonic() - started, 1)
+        verdict = Verdict(name=name, variations=row, compared=compared, seconds=seconds, differences=found)
+        _write(pipeline, name, verdict.record())
+        bisect.remember(pipeline.store.scratch("verify"), head_of(pipeline), row, identical=not found)
+        self.say(f"{'✗' if found else '✓'}  verify:{name:<17} {verdict.word}, {compared} compared, {seconds} s")
+        return verdict
+
+    def _compared(self, name: str, rebuild: Rebuild) -> tuple[int, tuple[Finding, ...]]:
+        steps = steps_of(self.pipeline, cold=rebuild.cold)
+        first = {**{step: self.pipeline.output(step) for step in steps}, **self.beside}
+        with rebuilt(self.pipeline, rebuild) as again:
+            known = known_of(rebuild.names)
+            found = tuple(finding for step in first for finding in differences(first[step], again[step], known))
+            evidence.keep(self.pipeline.store.scratch("verify") / name, found, (first, again))
+        return sum(_count(output.manifest) for output in first.values()), found
+
+    def _log(self, name: str) -> Path:
+        log = self.pipeline.store.log("verify", name)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("")
+        return log
 
 
 def _count(manifest: Manifest) -> int:
