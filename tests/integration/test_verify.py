@@ -3,15 +3,60 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clones import Clone
+from xwhep_packaging.verify import rebuild
 
 WHOLE_LIMIT_S = 3600
 ZONE = "usr/share/xwhep-client/zone"
 LEAK = f'override_dh_installdocs:\n\tdh_installdocs\n\techo "zone=$$TZ" > debian/xwhep-client/{ZONE}\n'
+
+
+@pytest.fixture
+def images() -> Iterator[Callable[[int], str]]:
+    """Makes an image as the rebuild of some process names it; all are gone afterwards."""
+    made: list[str] = []
+
+    def make(pid: int) -> str:
+        container = called("buildah", "from", "scratch")
+        made.append(f"localhost/verify-{pid}-0123abcd-probe:1")
+        try:
+            called("buildah", "commit", "--quiet", container, made[-1])
+        finally:
+            called("buildah", "rm", container)
+        return made[-1]
+
+    yield make
+    for name in made:
+        subprocess.run(["buildah", "rmi", name], capture_output=True, check=False)
+
+
+def called(*argv: str) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def dead_pid() -> int:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_what_a_killed_verify_left_goes_and_what_a_living_one_made_stays(
+    images: Callable[[int], str], tmp_path: Path
+) -> None:
+    dead, alive = images(dead_pid()), images(os.getpid())
+    rebuild.forget_leftovers(tmp_path / "log")
+    there = called("buildah", "images", "--noheading", "--format", "{{.Name}}:{{.Tag}}").split()
+    assert dead not in there
+    assert alive in there
 
 
 def record(clone: Clone, name: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ what cannot differ: locked packages, root file systems (unless the cache is cold
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,15 @@ from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.settings import passed_on
 from xwhep_packaging.store import MANIFEST, remove_tree
 from xwhep_packaging.temporary import temporary_folder
-from xwhep_packaging.verify.variations import VARIATIONS, disordered, has_table, other_python, rendered, surroundings_of
+from xwhep_packaging.verify.variations import (
+    IMAGES,
+    VARIATIONS,
+    disordered,
+    has_table,
+    other_python,
+    rendered,
+    surroundings_of,
+)
 
 FILE = "verify.toml"
 STORE = "_build"
@@ -32,6 +41,7 @@ HOME = "home-of-somebody-else"
 PINS = Path("packaging") / "requirements" / "build.txt"
 LIMIT_S = 1800.0
 SHARED = ("packages", "base", "base_image")
+OF_REBUILD = re.compile(rf"localhost/{IMAGES}-(?P<pid>\d+)-[0-9a-f]{{8}}-")
 USUAL, LONGER = "clone", "another-folder/with-a-longer-name.d/clone"
 
 
@@ -98,6 +108,7 @@ def rebuilt(pipeline: Pipeline, rebuild: Rebuild) -> Iterator[dict[str, Output]]
     Raises:
         VerifyError: the rebuild fails.
     """
+    forget_leftovers(rebuild.log)
     with temporary_folder("verify") as place:
         place.chmod(0o755)
         clone = place / (LONGER if "path" in rebuild.names else USUAL)
@@ -201,4 +212,17 @@ def _forget_images(store: Path, log: Path) -> None:
     """Take the rebuild's names away; an image with the first build's digest keeps those."""
     for path in sorted((store / "images").glob(f"*/{MANIFEST}")):
         for tag in msgspec.json.decode(path.read_bytes(), type=Manifest).facts["tags"]:
-            command.run(Command(argv=["buildah", "rmi", f"localhost/{tag}"], log=log), check=False)
+            _forget(f"localhost/{tag}", log)
+
+
+def forget_leftovers(log: Path) -> None:
+    """Take away the names of rebuilds whose process is gone: one that was killed could not do it."""
+    argv = ["buildah", "images", "--noheading", "--format", "{{.Name}}:{{.Tag}}"]
+    for name in command.run(Command(argv=argv, error=VerifyError, log=log)).stdout.split():
+        made = OF_REBUILD.match(name)
+        if made and not Path("/proc", made["pid"]).exists():
+            _forget(name, log)
+
+
+def _forget(name: str, log: Path) -> None:
+    command.run(Command(argv=["buildah", "rmi", name], log=log), check=False)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xwhep_packaging.verify.causes import Known
 
 CLOCK_DAYS = 400
+IMAGES = "verify"  # names of a rebuild's images: IMAGES-PID-RANDOM-ROLE
 NOISE = "noise-of-the-environment"
 OLDEST_PYTHON, NEWEST_PYTHON = 11, 14
 # What people have in their shells, and what has changed packages before.
@@ -211,7 +212,7 @@ def possible(names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 def surroundings_of(names: Sequence[str]) -> Surroundings:
     """The [surroundings] of a rebuild with these variations; its images get names of their own."""
-    chosen: dict[str, str | int] = {"image_prefix": f"verify-{os.urandom(4).hex()}-"}
+    chosen: dict[str, str | int] = {"image_prefix": f"{IMAGES}-{os.getpid()}-{os.urandom(4).hex()}-"}
     for name in names:
         chosen |= VARIATIONS[name].surroundings
     return Surroundings(**chosen)  # type: ignore[arg-type]

@@ -122,7 +122,7 @@ class Releasing:
     def make(self) -> Path:
         """Its folder."""
         pipeline = cast(Pipeline, self.small)
-        tried = {name: ("server",) for name in ("structure", *OF_PACKAGES)}
+        tried = dict.fromkeys(("structure", *OF_PACKAGES), ("server",))
         making = Making(pipeline=pipeline, skipped=("endurance", "verify"), say=self.said.append, tried=tried)
         row = {**self.read.row, "digest": self.small.outputs["images:server"].manifest.facts["digest"]}
         making.__dict__["subjects"] = [type(self.read)(**{**vars(self.read), "row": row})]
