@@ -31,9 +31,10 @@ OF_VARIATION = {
     "cache": "unpinned input",
     "engine": "engine",
     "python": "python version",
+    "unprivileged": "uid",
 }
 # Others, from the content alone.
-OF_CONTENT = ("random id", "memory address", "build id", "pyc", "gzip header", "compressor", "network", "uid", SUM)
+OF_CONTENT = ("random id", "memory address", "build id", "pyc", "gzip header", "compressor", "network", SUM)
 CAUSES = frozenset({*OF_VARIATION.values(), *OF_CONTENT, UNKNOWN})
 
 CONTEXT_BYTES = 80

@@ -44,6 +44,11 @@ def halves(names: Sequence[str]) -> list[Row]:
     return [row for row in (frozenset(names[::2]), frozenset(names[1::2])) if row]
 
 
+def beside(name: str, others: Sequence[str]) -> list[Row]:
+    """Two more rows, for one that not all others go with: each of those that do is on in one and off in the other."""
+    return [row | {name} for row in halves(others)] or [frozenset({name})]
+
+
 def _size(rows: int) -> int:
     return rows // 2 + 1
 

@@ -19,6 +19,7 @@ from xwhep_packaging import command
 from xwhep_packaging.command import Command
 from xwhep_packaging.definitions import Surroundings
 from xwhep_packaging.stages.debs.chroot import CLOCK_LIBRARIES
+from xwhep_packaging.verify import ordinary
 
 if TYPE_CHECKING:
     from xwhep_packaging.verify.causes import Known
@@ -46,7 +47,7 @@ NOISY = {
 class Variation:
     """One difference. `wrap` goes before the command, `surroundings` into the pipeline file of the clone.
 
-    `hinders` says why this machine cannot do it; empty: it can.
+    `hinders` says why this machine cannot do it; empty: it can. `apart`: others that it does not go with, and why.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Variation:
     environment: Mapping[str, str] = field(default_factory=dict)
     surroundings: Mapping[str, str | int] = field(default_factory=dict)
     hinders: Callable[[], str] = str
+    apart: Mapping[str, str] = field(default_factory=dict)
 
 
 def _shell(script: str) -> tuple[str, ...]:
@@ -199,9 +201,22 @@ VARIATIONS = {
             hinders=_engine_hinders,
         ),
         Variation(name="python", doc="another minor version of Python runs the pipeline", hinders=_python_hinders),
+        Variation(
+            name="unprivileged",
+            doc="an ordinary user builds, without any of root's rights",
+            hinders=ordinary.hinders,
+            apart={
+                "order": "disorderfs shows its files to root alone",
+                "cache": "the cache of packages is root's",
+                "engine": "isolation oci is tried as root only",
+                "python": "another Python may lie where root alone may read",
+            },
+        ),
     )
 }
-BOUNDED = tuple(name for name in VARIATIONS if name not in ("cache", "python"))  # no root made, nothing fetched
+BOUNDED = tuple(
+    name for name in VARIATIONS if name not in ("cache", "python", "unprivileged")
+)  # no root made, nothing fetched
 
 
 def possible(names: Sequence[str]) -> tuple[list[str], dict[str, str]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,12 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Rebuilds by name, each with its variations; why some variations cannot be had on this machine; and what is
-    compared beside a build's own steps."""
+    """Rebuilds by name, each with its variations; why some variations cannot be had on this machine, and some pairs
+    nowhere; and what is compared beside a build's own steps."""
 
     rows: Mapping[str, tuple[str, ...]]
     impossible: Mapping[str, str]
+    apart: Mapping[str, str] = field(default_factory=dict)
     beside: tuple[Beside, ...] = ()
 
 
@@ -67,7 +68,19 @@ def plan_bounded() -> Plan:
 
 
 def plan_all() -> Plan:
-    return _plan("all", tuple(VARIATIONS), covering.pairwise)
+    """Every pair of variations, on and off; one that not all others go with has rows of its own."""
+    plan = _plan("all", tuple(VARIATIONS), _all_pairs)
+    able = {name for row in plan.rows.values() for name in row}
+    pairs = [(one, other, why) for one in able for other, why in VARIATIONS[one].apart.items() if other in able]
+    return replace(plan, apart={f"{one} with {other}": why for one, other, why in sorted(pairs)})
+
+
+def _all_pairs(names: Sequence[str]) -> list[covering.Row]:
+    loners = [name for name in names if VARIATIONS[name].apart]
+    rows = covering.pairwise([name for name in names if name not in loners])
+    for one in loners:
+        rows += covering.beside(one, [name for name in names if name not in (*loners, *VARIATIONS[one].apart)])
+    return rows
 
 
 def _plan(prefix: str, names: Sequence[str], rows: Callable[[Sequence[str]], list[covering.Row]]) -> Plan:
@@ -93,8 +106,12 @@ def verify(pipeline: Pipeline, plan: Plan, say: Callable[[str], None]) -> None:
     for name, reason in plan.impossible.items():
         _write(pipeline, name, {"name": name, "verdict": "not possible here", "reason": reason, "identical": None})
     keys = {step: pipeline.output(step).manifest.key for step in steps_of(pipeline, cold=False)}
-    _write(pipeline, "latest", {**summary(verdicts, plan.impossible), "keys": keys})
-    say("\n".join(table(verdicts, plan.impossible)))
+    _write(pipeline, "latest", {**summary(verdicts, plan.impossible), "not_together": dict(plan.apart), "keys": keys})
+    say(
+        "\n".join(
+            [*table(verdicts, plan.impossible), *(f"  not together: {pair}: {why}" for pair, why in plan.apart.items())]
+        )
+    )
     _judge(pipeline, verdicts, plan)
 
 

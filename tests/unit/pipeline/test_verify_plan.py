@@ -32,6 +32,26 @@ def test_a_row_less_meets_fewer() -> None:
         assert covering.covered(NAMES, fewer) != covering.combinations(NAMES)
 
 
+def test_one_that_not_all_others_go_with_meets_those_that_do() -> None:
+    others = NAMES[:7]
+    rows = [frozenset[str](), *covering.pairwise(NAMES), *covering.beside("loner", others)]
+    wanted = covering.combinations(["loner", *others])
+    assert covering.covered(["loner", *others], rows) == wanted
+    assert covering.covered(["loner", *others], rows[:-1]) != wanted
+    assert all(row <= {"loner", *others} for row in rows[-2:])
+    assert covering.beside("loner", []) == [frozenset({"loner"})]
+
+
+def test_all_pairs_are_met_but_those_that_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdict, "possible", lambda names: (list(names), {}))
+    plan, names = verdict.plan_all(), list(VARIATIONS)
+    missing = covering.combinations(names) - covering.covered(names, [frozenset(), *map(frozenset, plan.rows.values())])
+    pairs = {f"{max(pair)} with {min(pair)}" for *pair, on_a, on_b in missing if on_a and on_b}
+    assert pairs == set(plan.apart)
+    assert all(on_a and on_b for *_, on_a, on_b in missing)
+    assert len(plan.apart) == 4
+
+
 def test_one_variation_is_one_row() -> None:
     assert covering.pairwise(["a"]) == [frozenset({"a"})]
     assert covering.pairwise([]) == []
@@ -46,7 +66,7 @@ def test_halves_have_each_variation_once() -> None:
 
 def test_what_is_asked_for_is_varied() -> None:
     wanted = {"date", "timezone", "locale", "umask", "path", "user", "host", "cpus", "order", "kernel", "environment"}
-    assert wanted | {"cache", "engine", "python"} == set(VARIATIONS)
+    assert wanted | {"cache", "engine", "python", "unprivileged"} == set(VARIATIONS)
     assert {causes.OF_VARIATION[name] for name in VARIATIONS} <= causes.CAUSES
     assert len(causes.CAUSES) >= 15
 
@@ -93,8 +113,8 @@ def test_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verdict, "possible", lambda names: ([n for n in names if n != "order"], {"order": "no fuse"}))
     whole, bounded = verdict.plan_all(), verdict.plan_bounded()
     assert whole.impossible == {"order": "no fuse"}
-    assert len(whole.rows) == 6
+    assert len(whole.rows) == 8
     assert {name for row in whole.rows.values() for name in row} == set(VARIATIONS) - {"order"}
     assert len(bounded.rows) == 2
-    assert not {"cache", "python", "order"} & {name for row in bounded.rows.values() for name in row}
+    assert not {"cache", "python", "order", "unprivileged"} & {name for row in bounded.rows.values() for name in row}
     assert verdict.plan_one("order").rows == {} or "order" in verdict.plan_one("order").impossible
