@@ -23,6 +23,7 @@ LIMIT_S = 3600
 LEFT_S = 60
 STAGES = ("source", "base", "debs", "images")
 USER = "xwhep-test"
+TAG = "11.9.0"
 
 
 def digests(store: Path) -> set[tuple[str, str]]:
@@ -49,7 +50,12 @@ def same(again: set[tuple[str, str]], first: set[tuple[str, str]]) -> None:
 
 @pytest.fixture
 def latest(built: Clone) -> set[tuple[str, str]]:
-    """Of the commit as it stands, with what older commits left taken away."""
+    """Of the commit as it stands."""
+    return fresh(built)
+
+
+def fresh(built: Clone) -> set[tuple[str, str]]:
+    """Built with what older commits left taken away."""
     for stage in ("source", "debs", "images"):
         shutil.rmtree(built.store / stage, ignore_errors=True)
     built.doit("images")
@@ -61,15 +67,32 @@ def clone_of(built: Clone, folder: Path) -> Clone:
     return Clone(folder=folder)
 
 
-def test_without_any_network(built: Clone, latest: set[tuple[str, str]], tmp_path: Path) -> None:
-    """From the locked packages in the cache, down to the root file systems; nothing has drifted."""
+@pytest.fixture
+def tagged(built: Clone) -> Iterator[set[tuple[str, str]]]:
+    """The clone has a tag, and a commit after it; what was built of the tag is given."""
+    before = built.git("rev-parse", "HEAD")
+    built.change("src/xwhep/client/main.py", "# what is tagged\n")
+    built.git("tag", TAG)
+    try:
+        yield fresh(built)
+    finally:
+        built.git("tag", "--delete", TAG)
+        built.git("reset", "--quiet", "--hard", before)
+
+
+def test_the_last_tag_without_any_network(built: Clone, tagged: set[tuple[str, str]], tmp_path: Path) -> None:
+    """From the locked packages in the cache, down to the root file systems; nothing has drifted. The network is down
+    for all of it, scripts/doit too."""
+    built.change("src/xwhep/client/main.py", "# after the tag\n")
     again = clone_of(built, tmp_path / "clone")
+    again.git("checkout", "--quiet", again.git("describe", "--tags", "--abbrev=0"))
     (again.folder / ".venv").symlink_to(REPOSITORY / ".venv")
     argv = ["unshare", "--net", str(again.folder / "scripts" / "doit"), "images"]
     environment = again.environment(XWHEP_LOCKED="1", XWHEP_ENGINE="podman")
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    same(digests(again.store), latest)  # the images are the first build's, and stay under its names
+    same(digests(again.store), tagged)  # the images are the first build's, and stay under its names
+    assert any(name.endswith(f"xwhep-server_{TAG}_all.deb") for name, _ in digests(again.store))
 
 
 @pytest.fixture
