@@ -20,6 +20,8 @@ FURNISH = """
 root=$1 work=$2
 shift 2
 mount -t proc proc "$root/proc"
+mount --bind "$root/proc/sys" "$root/proc/sys"
+mount -o remount,bind,ro "$root/proc/sys"
 for name in null zero full random urandom tty; do
     : >"$root/dev/$name"
     mount --bind "/dev/$name" "$root/dev/$name"

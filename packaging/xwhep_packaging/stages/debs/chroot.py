@@ -22,6 +22,7 @@ ENTER = Path(__file__).parents[2] / "in-chroot"
 NO_NETWORK = Path(__file__).with_name("no_network.py")
 # An ordinary user is root in a namespace of his own, with the numbers of /etc/subuid for all other users.
 AS_ROOT = ("--user", "--map-root-user", "--map-auto")
+KERNEL_SETTINGS = ("/proc/sys", "/proc/mtrr", "/proc/sysrq-trigger")
 BUILD_USER = "1000"
 CLOCK = "/run/clock.so"
 CLOCK_LIBRARIES = "*/faketime/libfaketime.so.1"
@@ -87,6 +88,8 @@ class Chroot:
         variables = [part for name, value in self._environment().items() for part in ("--setenv", name, value)]
         mounts = ["--ro-bind", str(self.mountpoint), "/", "--bind", str(self.work), "/build"]
         kernel = ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run"]  # noqa: S108 - inside the chroot
+        # A builder that root started owns the settings there; bwrap takes the mode of the folder for an answer.
+        kernel += [word for name in KERNEL_SETTINGS for word in ("--ro-bind-try", name, name)]
         clock = ["--ro-bind", str(clock_library()), CLOCK] if self.surroundings.clock_days else []
         user = ["--unshare-all", "--share-net", "--unshare-user", "--uid", BUILD_USER, "--gid", BUILD_USER]
         names = ["--hostname", self.surroundings.host, "--die-with-parent", "--clearenv", *variables]
