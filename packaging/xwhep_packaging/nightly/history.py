@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 NAME = "history.jsonl"
+PAPERS = "a release's papers"  # its signed indexes and bills of materials
 IDENTICAL, DIFFERENT = "identical", "different"
 PACKAGE = re.compile(r"([a-z0-9][a-z0-9+.-]+)_[^_ ]+_[a-z0-9]+\.deb$")
 SOURCE_PACKAGE = re.compile(r"\.(dsc|changes|buildinfo|tar\.\w+)$")
@@ -75,7 +76,7 @@ def artefacts_of(build: Mapping[str, Any], verified: Mapping[str, Any]) -> dict[
     A variation is to blame when each rebuild in which it was on differed: several are on in one rebuild.
     """
     names = [f"source of {row}" for row in dict.fromkeys(row["source"] for row in build["debs"])]
-    names += [row["package"] for row in build["debs"]] + [f"image {row['name']}" for row in build["images"]]
+    names += [row["package"] for row in build["debs"]] + [f"image {row['name']}" for row in build["images"]] + [PAPERS]
     found = {name: _seen(name, verified["rebuilds"]) for name in names}
     others = {artefact_of(row["file"]) for row in verified["differences"]} - set(names)
     return found | {name: _seen(name, verified["rebuilds"]) for name in sorted(others)}
@@ -99,6 +100,8 @@ def artefact_of(label: str) -> str:
     stage, _, which = step.partition(":")
     if package := PACKAGE.search(name):
         return package[1]
+    if stage == "papers":
+        return PAPERS
     if stage == "images":
         return f"image {which}"
     is_source = stage == "source" or (stage == "debs" and SOURCE_PACKAGE.search(name))

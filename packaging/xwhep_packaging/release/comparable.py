@@ -17,7 +17,7 @@ from xwhep_packaging.release import suites
 from xwhep_packaging.release.channels import CHANNELS
 from xwhep_packaging.release.papers import Papers, subjects_of
 from xwhep_packaging.release.signing import Key, key_of
-from xwhep_packaging.store import Draft, Recipe
+from xwhep_packaging.store import Draft, Recipe, remove_tree
 from xwhep_packaging.verify.rebuild import Beside
 
 STAGE, NAME = "papers", "release"
@@ -45,5 +45,7 @@ def _recipe(pipeline: Pipeline, key: Key) -> Recipe:
 
 def _write(pipeline: Pipeline, key: Key, draft: Draft) -> None:
     suites.write(pipeline, draft.folder, CHANNELS[:1], key)
+    for copies in [*draft.folder.rglob("by-hash")]:  # of files that are there, under names that are their sums
+        remove_tree(copies)
     build = report.contents(pipeline)
     Papers(pipeline=pipeline, report=build, subjects=subjects_of(pipeline, build)).write(draft.folder)

@@ -74,7 +74,7 @@ def keep(folder: Path, found: tuple[Finding, ...], sides: tuple[Mapping[str, Out
         for side, outputs in zip(("first", "again"), sides, strict=True):
             source = next((o.folder / name for o in outputs.values() if _step(o) == step), None)
             if name and source and source.is_file():
-                (folder / side).mkdir(parents=True, exist_ok=True)
+                (folder / side / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, folder / side / name)
         if (folder / "first" / name).is_file() and (folder / "again" / name).is_file():
             _diffoscope(folder, name)
@@ -87,14 +87,8 @@ def _step(output: Output) -> str:
 def _diffoscope(folder: Path, name: str) -> None:
     """Not required: what it is asked for is beside what was said already."""
     if shutil.which(DIFFOSCOPE, path=command.SYSTEM_PATH):
-        argv: list[str | Path] = [
-            DIFFOSCOPE,
-            "--html",
-            folder / f"{name}.html",
-            folder / "first" / name,
-            folder / "again" / name,
-        ]
-        command.run(Command(argv=argv, timeout_s=DIFFOSCOPE_LIMIT_S), check=False)
+        argv = [DIFFOSCOPE, "--html", f"{name.replace('/', '_')}.html", f"first/{name}", f"again/{name}"]
+        command.run(Command(argv=argv, cwd=folder, timeout_s=DIFFOSCOPE_LIMIT_S), check=False)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from xwhep_packaging.errors import LockError, VerifyError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.store import write_durably
 from xwhep_packaging.verify import bisect, covering, evidence
-from xwhep_packaging.verify.causes import Known
+from xwhep_packaging.verify.causes import SUM, Known
 from xwhep_packaging.verify.explain import Finding, explain
 from xwhep_packaging.verify.rebuild import Beside, Rebuild, head_of, rebuilt, steps_of
 from xwhep_packaging.verify.variations import BOUNDED, VARIATIONS, known_of, possible
@@ -159,9 +159,12 @@ class Trials:
         first = {**{step: self.pipeline.output(step) for step in steps}, **self.beside}
         with rebuilt(self.pipeline, rebuild) as again:
             known = known_of(rebuild.names)
-            found = tuple(finding for step in first for finding in differences(first[step], again[step], known))
-            evidence.keep(self.pipeline.store.scratch("verify") / name, found, (first, again))
-        return sum(_count(output.manifest) for output in first.values()), found
+            found = [finding for step in steps for finding in differences(first[step], again[step], known)]
+            beside = [finding for step in self.beside for finding in differences(first[step], again[step], known)]
+            evidence.keep(self.pipeline.store.scratch("verify") / name, tuple(found or beside), (first, again))
+        # What is derived from a build that differs has no cause of its own.
+        derived = [replace(finding, cause=SUM) for finding in beside] if found else beside
+        return sum(_count(output.manifest) for output in first.values()), (*found, *derived)
 
     def _log(self, name: str) -> Path:
         log = self.pipeline.store.log("verify", name)

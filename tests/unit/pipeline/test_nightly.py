@@ -40,7 +40,7 @@ def verified(*rebuilds: dict[str, Any]) -> dict[str, Any]:
 
 def test_what_never_differed_is_identical_under_all() -> None:
     found = history.artefacts_of(BUILD, verified(rebuild("date", "umask"), rebuild("umask")))
-    assert list(found) == ["source of grid", "grid-server", "grid-client", "image client"]
+    assert list(found) == ["source of grid", "grid-server", "grid-client", "image client", history.PAPERS]
     assert all(seen.variations == {"date": "identical", "umask": "identical"} for seen in found.values())
     assert all(seen.state == "identical" for seen in found.values())
 
@@ -69,6 +69,7 @@ def test_the_variation_whose_every_rebuild_differed_is_to_blame() -> None:
         ("source:grid source.tar", "source of grid"),
         ("images:worker layer 1", "image worker"),
         ("images:worker manifest digest", "image worker"),
+        ("papers:release sbom/grid-client.spdx.json", "a release's papers"),
         ("base:rootfs root.tar", "base:rootfs"),
         ("debs:grid manifest version", "debs:grid"),
     ],
@@ -153,7 +154,7 @@ def last(tmp_path: Path) -> Night:
 
 def test_a_good_night(tmp_path: Path, run: Callable[..., list[str]]) -> None:
     said = "\n".join(run())
-    assert "nightly  cccccccccccc 11.0.0: passed, 4 artefacts identical; released as 11.0.0" in said
+    assert "nightly  cccccccccccc 11.0.0: passed, 5 artefacts identical; released as 11.0.0" in said
     assert (tmp_path / "nightly" / page.NAME).is_file()
     assert last(tmp_path).released == "11.0.0"
     assert (tmp_path / "nightly" / night.SUMMARY).read_text().startswith("nightly  cccccccccccc 11.0.0: passed")

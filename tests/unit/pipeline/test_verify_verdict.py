@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +20,10 @@ from xwhep_packaging.errors import LockError, VerifyError
 from xwhep_packaging.store import Draft, Recipe, Store
 from xwhep_packaging.verify import bisect, evidence, verdict
 from xwhep_packaging.verify.causes import Known
-from xwhep_packaging.verify.rebuild import Rebuild
+from xwhep_packaging.verify.rebuild import Beside, Rebuild
 from xwhep_packaging.verify.verdict import Plan
 
+CONTROL = "Package: grid\nVersion: 1\nArchitecture: all\nMaintainer: A <a@b.invalid>\nDescription: d\n"
 ZONE = Known(on=frozenset({"timezone"}), values=(("time zone", "UTC", "Etc/GMT-14"),))
 PLAN = Plan(rows={"timezone": ("timezone",)}, impossible={"order": "there is no /dev/fuse"})
 
@@ -50,6 +55,23 @@ class Builder:
 Run = Callable[..., list[str]]
 
 
+def papers(folder: Path, content: str) -> Output:
+    """What a release derives from a build, in a folder of its own."""
+
+    def make(draft: Draft) -> None:
+        (draft.folder / "sbom").mkdir()
+        (draft.folder / "sbom" / "grid.spdx.json").write_text(content)
+
+    return Store(folder).make(Recipe(stage="papers", name="release", inputs={}), make)
+
+
+def beside(folder: Path, content: str) -> Plan:
+    """A plan with papers, of which the rebuild's say `second`."""
+    first = papers(folder / "first", content)
+    one = Beside(task="release:papers", step="papers:release", make=lambda pipeline: first, shared="verify/key")
+    return replace(PLAN, beside=(one,))
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Verify a first build against a second one; returns what was said."""
@@ -57,7 +79,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     def verify(first: Output, again: Output, plan: Plan = PLAN, reasons: tuple[str, ...] = ()) -> list[str]:
         @contextmanager
         def rebuilt(pipeline: object, rebuild: Rebuild) -> Iterator[dict[str, Output]]:
-            yield {"debs:grid": again}
+            yield {"debs:grid": again, **{one.step: papers(tmp_path / "again", "second") for one in rebuild.beside}}
 
         monkeypatch.setattr(verdict, "rebuilt", rebuilt)
         monkeypatch.setattr(verdict, "head_of", lambda pipeline: "c" * 40)
@@ -116,6 +138,52 @@ def test_a_difference_fails_with_place_bytes_and_cause(tmp_path: Path, run: Run)
     kept = tmp_path / "verify" / "timezone"
     assert (kept / "first" / "grid.changes").read_text() == "zone UTC"
     assert (kept / "again" / "grid.changes").read_text() == "zone Etc/GMT-14"
+
+
+def test_papers_are_compared_too(tmp_path: Path, run: Run) -> None:
+    same = output(tmp_path / "a", "zone UTC"), output(tmp_path / "b", "zone UTC")
+    run(*same, beside(tmp_path / "equal", "second"))
+    assert record(tmp_path, "latest")["compared"] == 2
+    with pytest.raises(VerifyError, match="1 of 1 rebuilds give other bytes"):
+        run(*same, beside(tmp_path / "unequal", "first"))
+    (found,) = record(tmp_path, "latest")["differences"]
+    assert (found["file"], found["cause"]) == ("papers:release sbom/grid.spdx.json", "time zone")
+    assert (tmp_path / "verify" / "timezone" / "again" / "sbom" / "grid.spdx.json").read_text() == "second"
+
+
+def test_what_papers_say_of_a_build_that_differs_has_no_cause_of_its_own(tmp_path: Path, run: Run) -> None:
+    with pytest.raises(VerifyError):
+        run(output(tmp_path / "a", "zone UTC"), output(tmp_path / "b", "zone Etc/GMT-14"), beside(tmp_path, "first"))
+    causes = [(row["file"], row["cause"]) for row in record(tmp_path, "latest")["differences"]]
+    assert causes == [
+        ("debs:grid grid.changes", "time zone"),
+        ("papers:release sbom/grid.spdx.json", "sum of another file"),
+    ]
+
+
+def test_diffoscopes_page_lies_beside_both_sides(tmp_path: Path, run: Run) -> None:
+    """Of a package: what differs is a line of a file in it."""
+    sides = [package(tmp_path / name, zone) for name, zone in (("a", "UTC"), ("b", "Etc/GMT-14"))]
+    with pytest.raises(VerifyError):
+        run(*sides)
+    page = (tmp_path / "verify" / "timezone" / "grid_1_all.deb.html").read_text()
+    text = re.sub(r"<[^>]*>", "", page)
+    assert all(part in text for part in ("first/grid_1_all.deb", "./usr/share/zone", "zone=UTC", "zone=Etc/GMT-14"))
+    assert str(tmp_path) not in page
+
+
+def package(folder: Path, zone: str) -> Output:
+    def make(draft: Draft) -> None:
+        tree = draft.folder.with_name("tree")
+        (tree / "DEBIAN").mkdir(parents=True)
+        (tree / "usr" / "share").mkdir(parents=True)
+        (tree / "DEBIAN" / "control").write_text(CONTROL)
+        (tree / "usr" / "share" / "zone").write_text(f"zone={zone}\n")
+        argv = ["dpkg-deb", "--root-owner-group", "--build", tree, draft.folder / "grid_1_all.deb"]
+        subprocess.run(argv, check=True, capture_output=True, env={**os.environ, "SOURCE_DATE_EPOCH": "1"})
+        shutil.rmtree(tree)
+
+    return Store(folder).make(Recipe(stage="debs", name="grid", inputs={}), make)
 
 
 def test_a_drifted_build_is_not_verified(tmp_path: Path, run: Run) -> None:
