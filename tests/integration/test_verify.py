@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from clones import Clone
+from xwhep_packaging.engines import stored_names
 from xwhep_packaging.verify import rebuild
 
 WHOLE_LIMIT_S = 3600
@@ -37,6 +38,10 @@ def images() -> Iterator[Callable[[int], str]]:
     yield make
     for name in made:
         subprocess.run(["buildah", "rmi", name], capture_output=True, check=False)
+
+
+def names_of_rebuilds() -> set[str]:
+    return {name for names in stored_names().values() for name in names if name.startswith("localhost/verify-")}
 
 
 def called(*argv: str) -> str:
@@ -65,8 +70,9 @@ def record(clone: Clone, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.nightly
-def test_another_time_zone_gives_the_same_bits(built: Clone) -> None:
-    said = built.doit("verify:timezone")
+@pytest.mark.parametrize("variation", ["timezone", "unprivileged"])
+def test_one_variation_alone_gives_the_same_bits(built: Clone, variation: str) -> None:
+    said = built.doit(f"verify:{variation}")
     assert "identical" in said
     latest = record(built, "latest")
     assert latest["identical"] is True
@@ -80,6 +86,21 @@ def test_all_pairs_of_variations_give_the_same_bits(built: Clone) -> None:
     said, _ = process.communicate(timeout=WHOLE_LIMIT_S)
     assert process.returncode == 0, said
     assert record(built, "latest")["identical"] is True
+
+
+@pytest.mark.nightly
+def test_what_an_ordinary_user_s_images_have_is_looked_at(built: Clone) -> None:
+    """They are in a storage of that user's own, which is gone afterwards."""
+    before, stored = built.git("rev-parse", "HEAD"), names_of_rebuilds()
+    try:
+        built.change("debian/rules", f"\n{LEAK.replace('$$TZ', '$$(cat /proc/sys/kernel/random/uuid)')}")
+        built.doit("verify:unprivileged", code=24)
+        found = [f for f in record(built, "unprivileged")["differences"] if f["member"].endswith(ZONE)]
+        assert {f["cause"] for f in found} == {"random id"}
+        assert any(f["file"].startswith("images:client layer") for f in found)
+    finally:
+        built.git("reset", "--quiet", "--hard", before)
+    assert names_of_rebuilds() <= stored
 
 
 @pytest.mark.nightly
