@@ -87,11 +87,14 @@ def _rebuild_and_link(making: Making) -> None:
 
 
 def is_verified(pipeline: Pipeline) -> bool:
-    """Whether the last `doit verify` was of this very build, and found nothing."""
+    """Whether the last `doit verify` was of this very build, under no fewer variations than `verify:ci` has, and found
+    nothing."""
     file = pipeline.store.scratch("verify") / "latest.json"
     record = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     keys = {step: pipeline.recipe(step).key for step in steps_of(pipeline, cold=False)}
-    return bool(record.get("identical")) and record.get("keys") == keys
+    varied = {name for row in verdict.plan_bounded().rows.values() for name in row}
+    enough = varied <= {*record.get("variations", ())} and BESIDE.step in record.get("beside", ())
+    return bool(record.get("identical")) and record.get("keys") == keys and enough
 
 
 def promote(pipeline: Pipeline, channel: str, version: str, say: Say) -> None:

@@ -106,12 +106,9 @@ def verify(pipeline: Pipeline, plan: Plan, say: Callable[[str], None]) -> None:
     for name, reason in plan.impossible.items():
         _write(pipeline, name, {"name": name, "verdict": "not possible here", "reason": reason, "identical": None})
     keys = {step: pipeline.output(step).manifest.key for step in steps_of(pipeline, cold=False)}
-    _write(pipeline, "latest", {**summary(verdicts, plan.impossible), "not_together": dict(plan.apart), "keys": keys})
-    say(
-        "\n".join(
-            [*table(verdicts, plan.impossible), *(f"  not together: {pair}: {why}" for pair, why in plan.apart.items())]
-        )
-    )
+    more = {"not_together": dict(plan.apart), "beside": list(beside), "keys": keys}
+    _write(pipeline, "latest", {**summary(verdicts, plan.impossible), **more})
+    say("\n".join([*table(verdicts, plan.impossible), *_apart(plan)]))
     _judge(pipeline, verdicts, plan)
 
 
@@ -219,6 +216,10 @@ def table(verdicts: Sequence[Verdict], impossible: Mapping[str, str]) -> list[st
             lines.append(f"  {'':<{width}}  {' '.join(verdict.variations)}")
     lines += [f"  {name:<{width}}  not possible here  {reason}" for name, reason in impossible.items()]
     return lines
+
+
+def _apart(plan: Plan) -> list[str]:
+    return [f"  not together: {pair}: {why}" for pair, why in plan.apart.items()]
 
 
 def shown(findings: Sequence[Finding]) -> list[str]:

@@ -23,6 +23,7 @@ from xwhep_packaging.release.layout import Layout, Named
 from xwhep_packaging.release.making import FOLDER, Making
 from xwhep_packaging.release.signing import key_of
 from xwhep_packaging.store import Store, write_durably
+from xwhep_packaging.verify.variations import BOUNDED
 
 REPORT: dict[str, Any] = {
     "product": "grid",
@@ -116,13 +117,23 @@ def test_a_version_never_becomes_another_release(built: Built) -> None:
     assert "tag the commit" in caught.value.next_step
 
 
+VERIFIED = {
+    "identical": True,
+    "keys": {"debs:grid": "k"},
+    "variations": list(BOUNDED),
+    "beside": ["papers:release"],
+}
+
+
 @pytest.mark.parametrize(
     ("record", "verified"),
     [
         (None, False),
-        ({"identical": True, "keys": {"debs:grid": "k"}}, True),
-        ({"identical": True, "keys": {"debs:grid": "another"}}, False),
-        ({"identical": False, "keys": {"debs:grid": "k"}}, False),
+        (VERIFIED, True),
+        ({**VERIFIED, "keys": {"debs:grid": "another"}}, False),
+        ({**VERIFIED, "identical": False}, False),
+        ({**VERIFIED, "variations": ["timezone"]}, False),
+        ({**VERIFIED, "beside": []}, False),
         ({"identical": True}, False),
     ],
 )
