@@ -75,6 +75,11 @@ class Rebuild:
     beside: tuple[Beside, ...] = ()
 
     @property
+    def logs(self) -> Path:
+        """Where those of the clone are kept when it fails: the clone itself goes."""
+        return self.log.with_suffix("")
+
+    @property
     def cold(self) -> bool:
         return "cache" in self.names
 
@@ -212,7 +217,11 @@ class Site:
             self._user.sweep()
 
     def build(self) -> None:
-        self._build()
+        try:
+            self._build()
+        except VerifyError:
+            keep_logs(self.clone / STORE / "logs", self.rebuild.logs)
+            raise
         if self._user:
             for image in _images_of(self.clone / STORE):
                 if not is_stored(image["digest"], ()):
@@ -249,7 +258,7 @@ class Site:
                 timeout_s=LIMIT_S,
                 error=VerifyError,
                 what=f"the rebuild with {', '.join(rebuild.names)} fails",
-                next_step="read the log: the first build came to its end without them",
+                next_step=f"read its logs in {rebuild.logs}: the first build came to its end without them",
             )
         )
 
@@ -261,6 +270,12 @@ class Site:
             if "python" in self.rebuild.names
             else sys.executable
         )
+
+
+def keep_logs(source: Path, target: Path) -> None:
+    remove_tree(target)
+    if source.is_dir():
+        shutil.copytree(source, target)
 
 
 def _readable_venv(pipeline: Pipeline, log: Path) -> Path:
