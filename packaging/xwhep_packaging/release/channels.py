@@ -32,7 +32,7 @@ class Channels:
 
     def before(self, channel: str) -> str:
         """The version that a channel showed before; empty: none."""
-        shown = self._history(channel)
+        shown = self.shown(channel)
         return shown[-2] if len(shown) > 1 else ""
 
     def promote(self, channel: str, version: str, check: Callable[[Path], None]) -> str:
@@ -44,7 +44,7 @@ class Channels:
         old = self.current(channel)
         check(self.release(version))
         if version != old:
-            self._switch(channel, [*self._history(channel), version])
+            self._switch(channel, [*self.shown(channel), version])
         return old
 
     def rollback(self, channel: str) -> tuple[str, str]:
@@ -61,7 +61,7 @@ class Channels:
             )
         if not (self.folder / new / "release.json").is_file():
             raise ReleaseError(f"release {new} is no longer there", next_step="doit promote shows another")
-        self._switch(channel, self._history(channel)[:-1])
+        self._switch(channel, self.shown(channel)[:-1])
         return old, new
 
     def release(self, version: str) -> Path:
@@ -76,10 +76,12 @@ class Channels:
         return self.folder / version
 
     def versions(self) -> list[str]:
-        return sorted(path.parent.name for path in self.folder.glob("*/release.json") if not path.parent.is_symlink())
+        """Of all releases that are made; one that is staged, or removed, is none."""
+        folders = [path.parent for path in self.folder.glob("[!.]*/release.json")]
+        return sorted(folder.name for folder in folders if not folder.is_symlink())
 
-    def _history(self, channel: str) -> list[str]:
-        """Up to what is shown now."""
+    def shown(self, channel: str) -> list[str]:
+        """What a channel showed, the last is what it shows now."""
         current, file = self.current(channel), self.folder / ".history" / channel
         lines = file.read_text(encoding="utf-8").split() if file.is_file() else []
         while lines and lines[-1] != current:
@@ -90,7 +92,7 @@ class Channels:
         file = self.folder / ".history" / channel
         file.parent.mkdir(exist_ok=True)
         # A rollback shortens the history only after the link says so: `before` of a longer one would be what is shown.
-        known = self._history(channel)
+        known = self.shown(channel)
         if len(history) > len(known):
             write_durably(file, "".join(f"{line}\n" for line in history).encode())
         link, new = self._link(channel), self.folder / f".{channel}.new"

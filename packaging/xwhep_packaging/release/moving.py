@@ -10,7 +10,7 @@ from pathlib import Path
 from xwhep_packaging import report
 from xwhep_packaging.errors import ReleaseError
 from xwhep_packaging.pipeline import Pipeline
-from xwhep_packaging.release import pushing
+from xwhep_packaging.release import pushing, retention
 from xwhep_packaging.release.channels import Channels
 from xwhep_packaging.release.comparable import BESIDE
 from xwhep_packaging.release.gates import autopkgtest, kept, purging, structure
@@ -103,6 +103,11 @@ def promote(pipeline: Pipeline, channel: str, version: str, say: Say) -> None:
         wanted = version or newest(channels)
         old = channels.promote(channel, wanted, lambda folder: check(pipeline, folder, _key(folder)))
     say(f"{channel}  {old or 'nothing'} -> {wanted}")
+
+
+def prune(pipeline: Pipeline, keep: int, *, dry: bool, say: Say) -> None:
+    with pipeline.store.locked(FOLDER):
+        retention.prune(Channels(pipeline.store.scratch(FOLDER)), keep, dry=dry, say=say)
 
 
 def push(pipeline: Pipeline, registry: pushing.Registry, version: str, say: Say) -> None:

@@ -33,6 +33,12 @@ def release() -> Iterator[Task | DoitTask]:
     }
     yield under("release", "push", fields)
     fields = {
+        "doc": "remove releases that are not tagged, and not shown now or lately (keep=N of a channel, dry=1 says it)",
+        "actions": [(guarded, [_prune])],
+        "io": {"capture": False},
+    }
+    yield under("release", "prune", fields)
+    fields = {
         "doc": "apt's indexes and the bills of materials of this build alone, signed by a key that nobody trusts",
         "actions": [(guarded, [_papers])],
         "task_dep": [name for name in pipeline().steps if name.startswith(("debs:", "images:"))],
@@ -45,6 +51,17 @@ def _release() -> None:
     from xwhep_packaging.release import moving
 
     moving.make(pipeline(), str(get_var("skip") or ""), say)
+
+
+def _prune() -> None:
+    from xwhep_packaging.errors import ReleaseError
+    from xwhep_packaging.release import moving
+    from xwhep_packaging.release.retention import KEPT
+
+    keep, dry = str(get_var("keep") or KEPT), str(get_var("dry") or "")
+    if not keep.isdecimal():
+        raise ReleaseError(f"keep={keep} is no number", next_step=f"keep={KEPT} is the default")
+    moving.prune(pipeline(), int(keep), dry=dry not in ("", "0", "no"), say=say)
 
 
 def _papers() -> None:

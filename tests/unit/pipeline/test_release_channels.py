@@ -75,6 +75,15 @@ def test_only_a_release_is_promoted(channels: Channels, version: str) -> None:
     assert channels.current("testing") == ""
 
 
+@pytest.mark.parametrize("name", [".staging", ".removed-1"])
+def test_what_a_killed_run_left_is_no_release(channels: Channels, name: str) -> None:
+    (channels.folder / name).mkdir()
+    (channels.folder / name / "release.json").write_text("{}")
+    assert channels.versions() == list(VERSIONS)
+    with pytest.raises(ReleaseError, match="there is no release"):
+        channels.promote("stable", name, good)
+
+
 def test_unknown_channel_is_named(channels: Channels) -> None:
     with pytest.raises(ReleaseError, match="there is no channel 'stabel'"):
         channels.promote("stabel", "1", good)
