@@ -205,7 +205,9 @@ def deb_of(settings: Settings, found: re.Match[str]) -> Deb:
             size, sha256 = int(found["size"]), found["sha256"]
             return Deb(name=name, version=version, arch=arch, archive=archive, path=path, size=size, sha256=sha256)
     raise LockError(
-        f"apt would take {name} from an archive that is not the suite's", cause=found["uri"], next_step="doit lock"
+        f"apt would take {name} from an archive that is not the suite's",
+        cause=found["uri"],
+        next_step="scripts/doit lock",
     )
 
 

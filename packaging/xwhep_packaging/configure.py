@@ -87,16 +87,18 @@ class Configure:
             self.say(f"the password of {made.admin.login!r} was made for you: see {place / 'admin.json'}")
         if request.insecure_demo:
             self.say("an insecure demo: never let others reach it")
-        self.say("next: doit build makes its packages and images; keep the folder, and a backup of it, secret")
+        self.say("next: scripts/doit build makes its packages and images; keep the folder, and a backup of it, secret")
         return made
 
     def _unchanged(self, name: str, given: Answers) -> Deployment:
         known = folder.read(self.parent, name)
         differing = answers.differences(given, answers_of(known))
         if differing:
-            next_step = f"doit configure name={name} rotate=admin"
+            next_step = f"scripts/doit configure name={name} rotate=admin"
             if differing != ["XWADMINPASSWORD"]:
-                next_step = "doit configure name=OTHER makes another one; without its folder a grid loses its workers"
+                next_step = (
+                    "scripts/doit configure name=OTHER makes another one; without its folder a grid loses its workers"
+                )
             raise DeploymentExists(
                 f"the deployment {name!r} exists, with another answer for {', '.join(differing)}", next_step=next_step
             )
@@ -108,12 +110,14 @@ class Configure:
         until = known.about.certificate_until
         day = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%d")
         if until - self._now() < RENEW_BEFORE_S:
-            self.say(f"the server's certificate ends {day}: doit configure name={known.about.name} rotate=server-key")
+            self.say(
+                f"the server's certificate ends {day}: scripts/doit configure name={known.about.name} rotate=server-key"
+            )
 
     def _rotate(self, request: Request) -> Deployment:
         name = self._name(request)
         if not name:
-            raise DeploymentError("there is no deployment to renew something of", next_step="doit configure")
+            raise DeploymentError("there is no deployment to renew something of", next_step="scripts/doit configure")
         before = folder.read(self.parent, name)
         from xwhep_packaging.deployment import making
 
@@ -124,7 +128,8 @@ class Configure:
         if request.rotate == "admin" and not password:
             self.say(f"the new password of {after.admin.login!r} was made for you: see {place / 'admin.json'}")
         changed = [role for role in ROLES if version(before, role) != version(after, role)]
-        self.say(f"next: doit build, then install {', '.join(f'xwhep-{role}-conf' for role in changed)} where it runs")
+        packages = ", ".join(f"xwhep-{role}-conf" for role in changed)
+        self.say(f"next: scripts/doit build, then install {packages} where it runs")
         return after
 
     def _new_password(self, request: Request, before: Deployment) -> str:
@@ -191,7 +196,9 @@ class Configure:
         named = request.name or self.settings.deployment.name
         if not named and len(found) > 1:
             raise DeploymentError(
-                "there are several deployments", cause=", ".join(found), next_step="say which: doit configure name=NAME"
+                "there are several deployments",
+                cause=", ".join(found),
+                next_step="say which: scripts/doit configure name=NAME",
             )
         return named or next(iter(found), "")
 

@@ -53,7 +53,7 @@ def _line() -> str:
             raise ValuesError("stopped before everything was answered; nothing was written")
     line = sys.stdin.readline()
     if not line:
-        raise ValuesError("the answers ended too early; nothing was written", next_step="doit configure")
+        raise ValuesError("the answers ended too early; nothing was written", next_step="scripts/doit configure")
     return line.rstrip("\r\n")
 
 

@@ -175,7 +175,7 @@ class DebCache:
         if absent:
             raise LockError(
                 f"{len(absent)} packages are not in the cache, {absent[0].name} among them",
-                next_step="doit packages, which fetches them",
+                next_step="scripts/doit packages, which fetches them",
             )
         temporary = target.with_name(f".{target.name}.{os.getpid()}")
         try:
@@ -205,7 +205,7 @@ class DebCache:
             if isinstance(exc, OSError) and exc.errno in UNWRITABLE:
                 raise _unwritable(self.folder, exc) from exc
             raise LockError(
-                f"{source} is no exported cache", cause=str(exc), next_step="doit cache export FILE"
+                f"{source} is no exported cache", cause=str(exc), next_step="scripts/doit cache export FILE"
             ) from exc
         return count
 

@@ -229,7 +229,7 @@ def _container_starts(configuration: Path, log: Path) -> bool:
     another run may be about to remove the newest, and an image without /bin/true says nothing."""
     images = stored_images()[-IMAGES_TRIED:]
     if not images:
-        raise EngineError("podman has no image to try", next_step="doit images")
+        raise EngineError("podman has no image to try", next_step="scripts/doit images")
     argv = ["podman", "run", "--rm", "--network=none", "--image-volume=ignore", "--entrypoint=/bin/true"]
     tried = [
         Command(argv=[*argv, image], env={"CONTAINERS_CONF": str(configuration)}, log=log, timeout_s=60)

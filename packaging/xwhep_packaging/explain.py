@@ -54,7 +54,7 @@ def explain(pipeline: Pipeline, name: str) -> Explanation:
         SettingsError: there is no such step.
     """
     if name not in pipeline.steps:
-        raise SettingsError(f"there is no step {name!r}", next_step="doit plan names them all")
+        raise SettingsError(f"there is no step {name!r}", next_step="scripts/doit plan names them all")
     recipe = pipeline.recipe(name)
     if pipeline.find(name) is not None:
         return Explanation(step=name, state="up to date", old=recipe.key, new=recipe.key)

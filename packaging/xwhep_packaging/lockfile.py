@@ -119,7 +119,9 @@ def read(path: Path, memory: Path | None = None) -> Lock | None:
     try:
         lock = _lock(msgspec.convert(tomllib.loads(content.decode("utf-8")), _File))
     except (ValueError, msgspec.ValidationError) as exc:  # ValueError: no TOML, no UTF-8, a number of 5000 digits
-        raise LockError(f"{path} is no lock", cause=str(exc), next_step="git checkout it, or doit lock") from exc
+        raise LockError(
+            f"{path} is no lock", cause=str(exc), next_step="git checkout it, or scripts/doit lock"
+        ) from exc
     _remember(memory, _Parsed(digest=digest, lock=lock))
     return lock
 
@@ -198,7 +200,7 @@ def joined(suite: str, architecture: str, sets: Mapping[str, DebSet], known: Loc
                 raise LockError(
                     f"{deb.name} has two versions: {seen[deb.name].version}, and {deb.version} in {name}",
                     cause="the archive changed while it was asked",
-                    next_step="doit lock",
+                    next_step="scripts/doit lock",
                 )
     epoch = max(one.epoch for one in sets.values())
     if known is not None and _contents(known.sets) == _contents(sets):

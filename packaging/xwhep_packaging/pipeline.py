@@ -90,7 +90,7 @@ class Pipeline:
         """The output of a step that was made before."""
         found = self.store.find(self.recipe(name))
         if found is None:
-            raise PipelineError(f"{name} is not made, though it was a moment ago", next_step="doit build")
+            raise PipelineError(f"{name} is not made, though it was a moment ago", next_step="scripts/doit build")
         return found
 
     def ends(self) -> list[str]:

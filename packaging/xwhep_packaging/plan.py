@@ -153,7 +153,7 @@ def table(made: Plan) -> str:
     said += f"{in_words(made.elapsed_s)} with {made.at_once} at once"
     if unknown:
         said += f", and {unknown} that {'was' if unknown == 1 else 'were'} never made here"
-    return "\n".join([*lines, "", said, "doit explain says why"])
+    return "\n".join([*lines, "", said, "scripts/doit explain says why"])
 
 
 def _words(row: Planned) -> str:

@@ -156,7 +156,9 @@ def _summary(made: dict[str, float], steps: int, took: float) -> str:
 def not_bound(pipeline: Pipeline) -> str:
     """Said where `doit configure build` was typed: doit lists the steps of a run before it begins."""
     names = ", ".join(pipeline.binding.made_meanwhile())
-    return f"\n\nNOT BOUND to {names}: it was configured in this very run.\n  next:  doit build" if names else ""
+    return (
+        f"\n\nNOT BOUND to {names}: it was configured in this very run.\n  next:  scripts/doit build" if names else ""
+    )
 
 
 def _drift(reasons: list[str]) -> list[str]:
@@ -167,7 +169,7 @@ def _drift(reasons: list[str]) -> list[str]:
         "",
         "DRIFTED: this build is not made of the locked packages. It cannot be verified or released.",
         *(f"  {reason}" for reason in reasons),
-        "  next:  doit lock, review and commit it",
+        "  next:  scripts/doit lock, review and commit it",
     ]
 
 

@@ -195,7 +195,7 @@ def refuse_secrets(findings: Sequence[Finding]) -> None:
         raise SecretFound(
             "something public holds a secret of the deployment",
             cause="\n".join(lines + more),
-            next_step="renew that secret (doit configure rotate=...), remove what holds it, then build again",
+            next_step="renew that secret (scripts/doit configure rotate=...), remove what holds it, then build again",
         )
 
 

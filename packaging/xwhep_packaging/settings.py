@@ -259,7 +259,9 @@ def _read(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as exc:
         raise SettingsError(
-            f"cannot read {file}", cause=exc.strerror or str(exc), next_step="doit build pipeline=PATH/TO/pipeline.toml"
+            f"cannot read {file}",
+            cause=exc.strerror or str(exc),
+            next_step="scripts/doit build pipeline=PATH/TO/pipeline.toml",
         ) from exc
     except (ValueError, RecursionError) as exc:  # ValueError: no TOML, no UTF-8, a number of 5000 digits
         raise SettingsError(f"{file} is not TOML", cause=str(exc), next_step="mend the named line") from exc

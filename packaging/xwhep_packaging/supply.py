@@ -85,7 +85,9 @@ class Supply:
         """The output of a set's step, which was made before."""
         found = self._around.find(self._around.recipe(f"packages:{name}"))
         if found is None:
-            raise PipelineError(f"packages:{name} is not made, though it was a moment ago", next_step="doit build")
+            raise PipelineError(
+                f"packages:{name} is not made, though it was a moment ago", next_step="scripts/doit build"
+            )
         return found
 
     def full(self, name: str, draft: Draft) -> Output:

@@ -54,7 +54,7 @@ def look_after_cache(pipeline: Pipeline, words: Sequence[str], say: Callable[[st
         raise SettingsError(
             "doit cache wants prune, export FILE or import FILE",
             cause=f"it got {' '.join(words) or 'nothing'}",
-            next_step="doit cache prune",
+            next_step="scripts/doit cache prune",
         )
     if verb == "prune":
         count, size = cache.prune(frozenset(deb.sha256 for deb in _wanted(pipeline)), UNUSED_DAYS)
@@ -75,5 +75,5 @@ def _wanted(pipeline: Pipeline) -> list[Deb]:
         for deb in lockfile.read_set(output.path(packages.DEBS)).debs if output else ():
             found[deb.sha256] = deb
     if not found:
-        raise LockError("there is neither a lock nor a build that names packages", next_step="doit lock")
+        raise LockError("there is neither a lock nor a build that names packages", next_step="scripts/doit lock")
     return list(found.values())

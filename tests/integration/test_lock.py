@@ -222,7 +222,7 @@ def test_enforced_it_fails_with_the_next_command(small: Small) -> None:
     small.forget("packages", "base")
     out = small.doit("packages:rootfs", code=23, XWHEP_LOCKED="1")
     assert f"the archive no longer has tini {tini.version}" in out
-    assert "next:  doit lock" in out
+    assert "next:  scripts/doit lock" in out
 
 
 def test_the_snapshot_archive_has_it(small: Small) -> None:

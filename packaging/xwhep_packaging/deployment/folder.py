@@ -47,7 +47,7 @@ def checked_name(name: str) -> str:
         raise AnswerError(
             f"{name[:80]!r} is no name for a deployment",
             cause="lower-case letters, digits and -, at most 40, the first no -",
-            next_step="doit configure name=grid",
+            next_step="scripts/doit configure name=grid",
         )
     return name
 
@@ -61,7 +61,9 @@ def read(parent: Path, name: str) -> Deployment:
     """
     if not parent.is_dir() or name not in names(parent):
         known = ", ".join(names(parent)) or "none yet"
-        raise DeploymentError(f"there is no deployment {name!r}", cause=f"known: {known}", next_step="doit configure")
+        raise DeploymentError(
+            f"there is no deployment {name!r}", cause=f"known: {known}", next_step="scripts/doit configure"
+        )
     with _locked(parent):
         _settle(parent, name)
         folder = parent / name

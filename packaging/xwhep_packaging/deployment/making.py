@@ -112,7 +112,7 @@ def _with_server_key(deployment: Deployment, authorities: tuple[Authority, ...],
 def _newest_alone(deployment: Deployment) -> tuple[Authority, ...]:
     if len(deployment.authorities) == 1:
         raise AnswerError(
-            "there is no old authority to forget", next_step="doit configure rotate=authority makes a new one"
+            "there is no old authority to forget", next_step="scripts/doit configure rotate=authority makes a new one"
         )
     return deployment.authorities[:1]
 

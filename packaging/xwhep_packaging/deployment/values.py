@@ -62,7 +62,9 @@ def _text(file: Path) -> str:
             content = stream.read(SIZE_LIMIT_BYTES + 1)
     except OSError as exc:
         raise ValuesError(
-            f"cannot read {file}", cause=exc.strerror or str(exc), next_step="doit configure values=PATH/TO/FILE"
+            f"cannot read {file}",
+            cause=exc.strerror or str(exc),
+            next_step="scripts/doit configure values=PATH/TO/FILE",
         ) from exc
     if len(content) > SIZE_LIMIT_BYTES:
         raise ValuesError(f"{file} is larger than {SIZE_LIMIT_BYTES} bytes", next_step="is it the right file?")

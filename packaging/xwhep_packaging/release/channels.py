@@ -57,10 +57,10 @@ class Channels:
         if not new:
             raise ReleaseError(
                 f"channel {channel} has shown nothing before {old or 'anything'}",
-                next_step="doit promote channel=NAME version=VERSION shows any release that is there",
+                next_step="scripts/doit promote channel=NAME version=VERSION shows any release that is there",
             )
         if not (self.folder / new / "release.json").is_file():
-            raise ReleaseError(f"release {new} is no longer there", next_step="doit promote shows another")
+            raise ReleaseError(f"release {new} is no longer there", next_step="scripts/doit promote shows another")
         self._switch(channel, self.shown(channel)[:-1])
         return old, new
 
@@ -72,7 +72,9 @@ class Channels:
         """
         if version not in self.versions():
             there = ", ".join(self.versions()) or "none"
-            raise ReleaseError(f"there is no release {version!r}", cause=f"made: {there}", next_step="doit release")
+            raise ReleaseError(
+                f"there is no release {version!r}", cause=f"made: {there}", next_step="scripts/doit release"
+            )
         return self.folder / version
 
     def versions(self) -> list[str]:

@@ -87,7 +87,7 @@ class Layout:
         with temporary_folder("layers") as folder:
             what = f"cannot read image {image} from the engine's storage"
             argv = ["buildah", "push", "--quiet", "--disable-compression", image, f"dir:{folder}"]
-            command.run(Command(argv=argv, error=ReleaseError, what=what, next_step="doit images"))
+            command.run(Command(argv=argv, error=ReleaseError, what=what, next_step="scripts/doit images"))
             return {layer: self._packed(folder / layer.removeprefix("sha256:")) for layer in wanted}
 
     def _packed(self, layer: Path) -> dict[str, Any]:

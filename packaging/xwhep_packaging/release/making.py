@@ -66,7 +66,7 @@ class Making:
         """The build, as latest.json has it."""
         found = self.pipeline.store.read_latest()
         if found is None or found["keys"] != {name: self.pipeline.recipe(name).key for name in self.pipeline.steps}:
-            raise ReleaseError("there is no build of this commit", next_step="doit build")
+            raise ReleaseError("there is no build of this commit", next_step="scripts/doit build")
         return found
 
     @property
@@ -95,7 +95,9 @@ class Making:
         """
         if self.report["drifted"]:
             raise LockError(
-                "this build has drifted: it cannot be released", cause=self.report["drifted"][0], next_step="doit lock"
+                "this build has drifted: it cannot be released",
+                cause=self.report["drifted"][0],
+                next_step="scripts/doit lock",
             )
         with self._key() as key:
             return self._is_there(self._content(key))
@@ -320,5 +322,7 @@ def check(pipeline: Pipeline, folder: Path, public_key: str) -> None:
     argv: Sequence[str] = [sys.executable, "-E", "-s", str(checker), str(folder), "--key", str(key)]
     what = f"{folder.name} does not verify"
     command.run(
-        Command(argv=argv, error=ReleaseError, what=what, next_step="do not publish it; doit release makes it again")
+        Command(
+            argv=argv, error=ReleaseError, what=what, next_step="do not publish it; scripts/doit release makes it again"
+        )
     )

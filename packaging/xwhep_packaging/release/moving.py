@@ -134,7 +134,7 @@ def newest(channels: Channels) -> str:
     """
     made = [channels.folder / version for version in channels.versions()]
     if not made:
-        raise ReleaseError("there is no release", next_step="doit release")
+        raise ReleaseError("there is no release", next_step="scripts/doit release")
     return max(made, key=lambda folder: (folder / "release.json").stat().st_mtime_ns).name
 
 

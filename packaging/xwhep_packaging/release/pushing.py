@@ -34,7 +34,7 @@ class Registry:
     def __post_init__(self) -> None:
         if not REGISTRY.fullmatch(self.address):
             raise ReleaseError(
-                f"{self.address!r} is no registry", next_step="doit release:push registry=HOST[:PORT][/PATH]"
+                f"{self.address!r} is no registry", next_step="scripts/doit release:push registry=HOST[:PORT][/PATH]"
             )
 
 

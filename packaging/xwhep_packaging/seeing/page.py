@@ -38,7 +38,9 @@ def write(store: Store) -> Path:
     """
     latest = store.read_latest()
     if latest is None and failed.read(store) is None:
-        raise StoreError("there is no build to report on", cause=f"{store.root} has none", next_step="doit build")
+        raise StoreError(
+            "there is no build to report on", cause=f"{store.root} has none", next_step="scripts/doit build"
+        )
     path = store.root / NAME
     try:
         write_durably(path, render(Places(store), latest).encode())

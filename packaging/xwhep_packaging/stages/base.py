@@ -202,7 +202,7 @@ def _record(draft: Draft, rows: Iterable[str], facts: dict[str, object]) -> None
             cause="\n".join(
                 [*(f"not locked: {row}" for row in more), *(f"not there: {row}" for row in less)][:12]
             ).replace("\t", " "),
-            next_step="doit lock",
+            next_step="scripts/doit lock",
             log=draft.log,
         )
     draft.facts.update({**facts, "packages": len(installed), "size": tarball.stat().st_size})

@@ -101,11 +101,14 @@ def make_packages(settings: Settings, inputs: Inputs, draft: Draft) -> None:
         raise LockError(
             f"the packages of {inputs.wish.name!r} are not as locked",
             cause=reason,
-            next_step="doit lock, review and commit it; or set [lock] snapshot to an archive that keeps old versions",
+            next_step="scripts/doit lock, review and commit it; "
+            "or set [lock] snapshot to an archive that keeps old versions",
         )
     debs = found if found and not reason else _resolved(settings, inputs, draft.log)
     if reason and (still_gone := _fill(settings, cache, debs.debs, draft.log)):
-        raise LockError(f"the archive offers {still_gone[0].name}, and does not have it", next_step="doit packages")
+        raise LockError(
+            f"the archive offers {still_gone[0].name}, and does not have it", next_step="scripts/doit packages"
+        )
     lockfile.write_set(draft.folder / DEBS, debs)
     drift = lockfile.difference(found.debs if found else (), debs.debs) if reason else []
     draft.facts.update({"drifted": reason, "difference": drift if found else [], "packages": len(debs.debs)})
@@ -127,7 +130,7 @@ def refill(settings: Settings, packages: Output, log: Path) -> None:
         raise LockError(
             f"{gone[0].name} {gone[0].version} is neither in the cache nor in the archive",
             cause=f"{len(gone)} packages of {packages.manifest.name!r} are gone",
-            next_step="doit lock; or set [lock] snapshot to an archive that keeps old versions",
+            next_step="scripts/doit lock; or set [lock] snapshot to an archive that keeps old versions",
             log=log,
         )
 

@@ -133,7 +133,7 @@ class Bisection:
                 return commit
         raise VerifyError(
             f"no commit is known that is identical under {self.search.variation}",
-            next_step=f"name one: doit verify:bisect variation={self.search.variation} good=COMMIT",
+            next_step=f"name one: scripts/doit verify:bisect variation={self.search.variation} good=COMMIT",
         )
 
     def _commit(self, name: str) -> str:

@@ -99,7 +99,9 @@ def verify(pipeline: Pipeline, plan: Plan, say: Callable[[str], None]) -> None:
     """
     drifted = sorted({why for step in steps_of(pipeline, cold=True) for why in pipeline.drifted(step)})
     if drifted:
-        raise LockError("this build has drifted: it cannot be verified", cause=drifted[0], next_step="doit lock")
+        raise LockError(
+            "this build has drifted: it cannot be verified", cause=drifted[0], next_step="scripts/doit lock"
+        )
     beside = {one.step: one.make(pipeline) for one in plan.beside}
     trials = Trials(pipeline=pipeline, plan=plan, beside=beside, say=say)
     verdicts = [trials.verdict(name) for name in plan.rows]

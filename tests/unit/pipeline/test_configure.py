@@ -83,7 +83,7 @@ def test_file_becomes_a_deployment(configured: Callable[..., Configure], setting
     assert made.admin.password == PASSWORD
     assert any(line.startswith("note: DBHOST is not used: ") for line in said)
     assert not any(PASSWORD in line for line in said)
-    assert "next: doit build" in said[-1]
+    assert "next: scripts/doit build" in said[-1]
 
 
 def test_twice_changes_nothing_and_says_so(

@@ -316,3 +316,13 @@ def test_exit_codes_stand_in_the_docstring() -> None:
         listed = dict(re.findall(r"[├└]── (\w+)\s+(\d+)", str(module.__doc__)))
         kinds: set[Any] = {kind for kind in descendants(root) if kind.__module__ == module.__name__} - {root}
         assert listed == {kind.__name__: str(kind.exit_code) for kind in kinds}
+
+
+def test_a_next_step_can_be_typed_as_it_stands() -> None:
+    """`doit` alone is on nobody's PATH: scripts/doit brings its own."""
+    bare = re.compile(r"(?<![/\w`-])doit [a-z]")
+    for path in modules("packaging"):
+        for node in ast.walk(syntax(path)):
+            if isinstance(node, ast.keyword) and node.arg == "next_step":
+                said = "".join(str(part.value) for part in ast.walk(node) if isinstance(part, ast.Constant))
+                assert not bare.search(said), f"{name_of(path)}:{node.value.lineno}: {said}"

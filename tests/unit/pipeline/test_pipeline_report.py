@@ -125,7 +125,7 @@ def test_drift_is_said_loudly_and_on_every_artefact(settings: Settings, store: S
     assert all(row["drifted"] for row in [*made["debs"], *made["images"]])
     lines = report.table(made, {}).splitlines()
     assert lines[-3].startswith("DRIFTED")
-    assert lines[-2:] == [f"  {reason}", "  next:  doit lock, review and commit it"]
+    assert lines[-2:] == [f"  {reason}", "  next:  scripts/doit lock, review and commit it"]
 
 
 def test_report_of_a_dirty_tree(published: Pipeline, repository: Repository) -> None:

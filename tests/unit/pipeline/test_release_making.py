@@ -66,7 +66,7 @@ def test_another_build_than_the_commits_is_none(built: Built) -> None:
     built.key = "of another commit"
     with pytest.raises(ReleaseError, match="no build of this commit") as caught:
         making(built).run()
-    assert caught.value.next_step == "doit build"
+    assert caught.value.next_step == "scripts/doit build"
 
 
 def test_a_build_that_drifted_is_refused(built: Built) -> None:

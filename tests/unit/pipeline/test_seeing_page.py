@@ -202,7 +202,7 @@ def test_verdict_of_verify_is_shown_with_what_it_was_of(build: Build) -> None:
 def test_no_build_is_said(store: Store) -> None:
     with pytest.raises(StoreError, match="no build") as caught:
         page.write(store)
-    assert caught.value.next_step == "doit build"
+    assert caught.value.next_step == "scripts/doit build"
 
 
 # What changed

@@ -113,7 +113,7 @@ def _opened(deb: Path) -> tuple[Package, list[Listed]]:
     control = next((part.content for part in inner.get("control") or [] if part.name == "control"), None)
     data = inner.get("data")
     if control is None or data is None:
-        raise ReleaseError(f"{deb.name} is no package", next_step="doit debs")
+        raise ReleaseError(f"{deb.name} is no package", next_step="scripts/doit debs")
     files = [Listed(path=posixpath.normpath(f"/{part.name}"), entry=entry) for part in data if (entry := _entry(part))]
     return package_of(next(paragraphs(control.decode()))), sorted(files, key=lambda one: one.path)
 

@@ -130,7 +130,7 @@ def _read_all(image: Output, folder: Path, layers: dict[str, dict[str, Entry]]) 
     facts = image.manifest.facts
     what = f"cannot read image {image.manifest.name} from the engine's storage"
     argv = ["buildah", "push", "--quiet", "--disable-compression", facts["digest"], f"dir:{folder}"]
-    command.run(Command(argv=argv, error=ReleaseError, what=what, next_step="doit images"))
+    command.run(Command(argv=argv, error=ReleaseError, what=what, next_step="scripts/doit images"))
     for layer in facts["layers"]:
         if layer not in layers:
             layers[layer] = read_layer(folder / str(layer).removeprefix("sha256:"))
