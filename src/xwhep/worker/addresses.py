@@ -112,6 +112,10 @@ class KnownHostConnection(HTTPSConnection):
     addresses = Addresses()
     opened_at = 0.0  # by time.monotonic()
 
+    def __repr__(self) -> str:
+        """As urllib3's complaints quote it, which come into the log."""
+        return f"{self.host}:{self.port}"
+
     def _new_conn(self) -> socket.socket:
         return self.addresses.connect(self)
 

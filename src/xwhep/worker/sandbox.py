@@ -64,6 +64,15 @@ class Form:
     sealed: bool = True
     named: bool = True
 
+    def lacks(self) -> str:
+        """What of it does not work here, for a person."""
+        words = {
+            "a /proc of its own": self.own_proc,
+            "the kernel's bar to more namespaces": self.sealed,
+            "a host name of its own": self.named,
+        }
+        return ", ".join(word for word, works in words.items() if not works)
+
 
 FORMS = (
     Form(),

@@ -135,7 +135,7 @@ def prepare_jobs(state: Path) -> Path:
 def _log_start(settings: Settings, wall: Wall) -> None:
     how = f"{wall.isolation} with Landlock" if wall.confined else wall.isolation
     if wall.isolation == BUBBLEWRAP and wall.form != Form():
-        how = f"{wall.isolation} as far as it works here ({wall.form})"
+        how = f"{wall.isolation} as far as it works here (without {wall.form.lacks()})"
     log.info("xwhep-worker %s, state %s, %d slots, isolation %s", VERSION, settings.state, settings.slots, how)
     if wall.isolation == PROCESS:
         log.warning("no wall but this machine's users stands between its network and jobs; bubblewrap would be one")

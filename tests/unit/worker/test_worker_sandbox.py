@@ -173,3 +173,12 @@ def test_a_value_with_nul() -> None:
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))))
 def test_packed_options_come_out_as_they_went_in(options: list[str]) -> None:
     assert [item.decode() for item in sandbox.packed(options).split(b"\0")[:-1]] == options
+
+
+def test_what_of_bubblewrap_does_not_work_is_named() -> None:
+    assert [form.lacks() for form in FORMS] == [
+        "",
+        "a host name of its own",
+        "the kernel's bar to more namespaces, a host name of its own",
+        "a /proc of its own, the kernel's bar to more namespaces, a host name of its own",
+    ]
