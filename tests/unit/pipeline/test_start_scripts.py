@@ -181,6 +181,31 @@ def test_the_server_runs_hardened_with_its_port_and_volume(yard: Yard) -> None:
     assert run[-4:] == ["localhost/xwhep-server-local:11.0.0", "run", "--lost-limit", "5"]
 
 
+@pytest.mark.parametrize(
+    ("address", "port", "line"),
+    [
+        pytest.param("grid.example", "4321", "join-line worker (or client)", id="the usual port"),
+        pytest.param(
+            "grid.example", "4444", "join-line worker --address grid.example:4444 (or client)", id="another port"
+        ),
+        pytest.param("2001:db8::1", "4444", "join-line worker --address '[2001:db8::1]:4444' (or client)", id="IPv6"),
+    ],
+)
+def test_the_server_says_how_other_machines_connect(yard: Yard, address: str, port: str, line: str) -> None:
+    yard.deb("xwhep-server")
+    said = yard.start("server", "--detach", "--address", address, "--port", port)
+    (run,) = yard.calls("run", "--detach")
+    assert run[run.index("--env") + 1] == f"XWHEP_SERVER_NAME={address},xwhep-server"
+    assert f"docker exec xwhep-server xwhep-server {line}" in said
+    assert "--address NAME" not in said
+
+
+def test_a_server_without_an_address_says_that_other_machines_want_one(yard: Yard) -> None:
+    yard.deb("xwhep-server")
+    assert "from other machines: only after a start with --address NAME" in yard.start("server", "--detach")
+    assert not any("XWHEP_SERVER_NAME" in word for word in yard.calls("run", "--detach")[0])
+
+
 def test_words_for_the_program_arrive_as_they_were_typed(yard: Yard) -> None:
     yard.deb("xwhep-client")
     yard.start("client", "--", "sh", "-c", "echo $HOME; touch '*'")
@@ -339,8 +364,8 @@ def test_without_an_engine_it_says_which_to_install(yard: Yard) -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_help_names_every_option_and_exit_code(yard: Yard, role: str) -> None:
     text = yard.start(role, "--help")
-    own = "--port" if role == "server" else "--join"
-    for option in ("--engine", "--network", "--name", "--detach", "--dry-run", "--base", own):
+    own = ("--port", "--address") if role == "server" else ("--join",)
+    for option in ("--engine", "--network", "--name", "--detach", "--dry-run", "--base", *own):
         assert option in text
     script = "".join((REPOSITORY / "scripts" / name).read_text() for name in ("start-role", "start-role-image"))
     codes = set(re.findall(r"\bfail (\d+) ", script))
