@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from xwhep_packaging.definitions import Deploy
 from xwhep_packaging.deploy import compose, files
 from xwhep_packaging.deploy.compose import Composed
 from xwhep_packaging.errors import DeployError, SettingsError
@@ -40,11 +41,18 @@ def compose_up(pipeline: Pipeline, workers: str | None, say: Callable[[str], Non
         grid = _composed(pipeline, folder, address, log)
         seconds = compose.up(grid, count)
     deploy = pipeline.settings.deploy
-    say(f"the grid {deploy.name!r} is up on {pipeline.engine.name}, with {count} workers")
+    workers = "1 worker" if count == 1 else f"{count} workers"
+    say(f"the grid {deploy.name!r} is up on {pipeline.engine.name}, with {workers}")
     say(f"  test job passed in {seconds:.1f} s")
     say(f"  at       {deploy.address or 'this machine'}, port {deploy.port}")
-    say(f"  connect  {pipeline.engine.name} exec {deploy.name}-server-1 xwhep-server join-line client")
-    say("  stop     doit deploy:compose_down")
+    say(f"  connect  {connect_command(pipeline.engine.name, deploy)}")
+    say("  stop     scripts/doit deploy:compose_down")
+
+
+def connect_command(engine: str, deploy: Deploy) -> str:
+    """For a partner outside of the grid's own network: only inside is the server called `server`."""
+    host = deploy.address or "localhost"
+    return f"{engine} exec {deploy.name}-server-1 xwhep-server join-line client --address {host}:{deploy.port}"
 
 
 def compose_down(pipeline: Pipeline, say: Callable[[str], None]) -> None:
@@ -52,7 +60,7 @@ def compose_down(pipeline: Pipeline, say: Callable[[str], None]) -> None:
     log = pipeline.store.log(FOLDER, "compose")
     folder = pipeline.store.scratch(FOLDER) / "compose"
     if not (folder / "compose.yaml").is_file():
-        raise DeployError("no composed grid was started from here", next_step="doit deploy:compose_up")
+        raise DeployError("no composed grid was started from here", next_step="scripts/doit deploy:compose_up")
     with pipeline.engine.serving(log.with_name("deploy-engine.log")) as address:
         compose.down(_composed(pipeline, folder, address, log))
     name = pipeline.settings.deploy.name
@@ -67,4 +75,4 @@ def _composed(pipeline: Pipeline, folder: Path, address: str, log: Path) -> Comp
 def _count(text: str) -> int:
     if text.isdecimal() and 1 <= int(text) <= MOST_WORKERS:
         return int(text)
-    raise SettingsError(f"workers={text} is no number of workers", next_step="doit deploy:compose_up workers=3")
+    raise SettingsError(f"workers={text} is no number of workers", next_step="scripts/doit deploy:compose_up workers=3")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -73,6 +74,8 @@ def test_up_scaled_down_and_up_again(built: Any, engine: dict[str, str]) -> None
     out = built.doit("deploy:compose_up", "workers=2", **engine)
     assert "with 2 workers" in out
     assert "test job passed" in out
+    (connect,) = re.findall(r"^  connect  (.+)$", out, re.M)
+    assert "https://localhost:" in ask(engine, *shlex.split(connect)[1:])
     assert len(ours(engine, "container")) == 3
     folder = built.store / "deploy" / "compose"
     token = shlex.split((folder / "secrets" / "worker.join").read_text())[1].split()[-1]

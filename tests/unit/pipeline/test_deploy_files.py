@@ -16,7 +16,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from xwhep_packaging import settings
+from xwhep_packaging import deployer, settings
 from xwhep_packaging.artefacts import Image
 from xwhep_packaging.deploy import compose, files
 from xwhep_packaging.errors import MissingTool
@@ -291,3 +291,10 @@ def test_the_server_has_one_volume_and_probes(manifests: dict[str, list[dict[str
     assert claim["spec"]["resources"]["requests"]["storage"] == "20Gi"
     program = server["template"]["spec"]["containers"][0]
     assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(program)
+
+
+def test_the_line_to_connect_by_names_a_place_that_is_found_from_outside() -> None:
+    """Inside of the grid's network alone the server is called `server`."""
+    said = deployer.connect_command("docker", CHOSEN)
+    assert said == "docker exec lab-server-1 xwhep-server join-line client --address grid.example.org:4321"
+    assert deployer.connect_command("podman", Deploy(port=5000)).endswith(" --address localhost:5000")
