@@ -204,6 +204,8 @@ def test_a_server_without_an_address_says_that_other_machines_want_one(yard: Yar
     yard.deb("xwhep-server")
     assert "from other machines: only after a start with --address NAME" in yard.start("server", "--detach")
     assert not any("XWHEP_SERVER_NAME" in word for word in yard.calls("run", "--detach")[0])
+    yard.deb("xwhep-server-conf")  # it brings the name
+    assert "--address" not in yard.start("server", "--detach")
 
 
 def test_words_for_the_program_arrive_as_they_were_typed(yard: Yard) -> None:
