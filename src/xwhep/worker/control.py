@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 SOCKET_FILE, MODE_FILE = "control.sock", "mode"
 _ANSWER_S = 5.0
+_ADDRESS_BYTES = 107  # of a socket's file, as the kernel takes it
 _LINE_BYTES = 64
 
 
@@ -121,7 +122,10 @@ def ask(state: Path, mode: Mode) -> None:
 
 @contextlib.contextmanager
 def _near(file: Path) -> Iterator[str]:
-    """An address of a socket's file that is short whatever the folder is: the kernel takes 107 bytes."""
+    """An address of a socket's file that is short whatever the folder is. A root file system may be without /proc."""
+    if len(os.fsencode(file)) <= _ADDRESS_BYTES:
+        yield str(file)
+        return
     folder = os.open(file.parent, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{folder}/{file.name}"

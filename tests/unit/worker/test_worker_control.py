@@ -106,3 +106,12 @@ def test_it_answers_at_once(tmp_path: Path) -> None:
     before = time.monotonic()
     ask(tmp_path, Mode.PAUSED)
     assert time.monotonic() - before < 1
+
+
+def test_a_short_path_needs_no_proc(tmp_path: Path) -> None:
+    """A root file system may be without it."""
+    for folder, needs_proc in ((tmp_path, False), (tmp_path / ("long" * 40), True)):
+        folder.mkdir(exist_ok=True)
+        with control._near(folder / "control.sock") as address:
+            assert address.startswith("/proc/") is needs_proc
+            assert len(address) <= 107
