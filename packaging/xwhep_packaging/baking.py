@@ -6,16 +6,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xwhep_packaging import command, layers
+from xwhep_packaging import command, layers, powers
 from xwhep_packaging.command import Command
 from xwhep_packaging.docker_build import DockerBuild
 from xwhep_packaging.errors import BakeError
 from xwhep_packaging.layers import Below
 from xwhep_packaging.leftovers import owner_option, remove_leftovers
+from xwhep_packaging.plain_bake import PlainBake
 from xwhep_packaging.store import Draft, remove_tree
 
 # No history: it names tags and build arguments, so two ways to one image would differ.
@@ -37,6 +39,7 @@ ISOLATIONS = {
 # No network, and a host name that says nothing, in namespaces that buildah is started in.
 NAMESPACES = ("unshare", "--net", "--uts", "--", "sh", "-c", 'hostname "$0" && exec "$@"')
 DOCKER = "docker"
+WEAKER_LABEL = "org.xwhep.weaker"
 LAYER = "layer.tar"
 UNCOMPRESSED = "application/vnd.docker.image.rootfs.diff.tar"
 # All else that docker's format keeps is of the container that an image was made in, or of the tool that made it.
@@ -47,7 +50,8 @@ CONFIG_RESIDUE = frozenset({"Hostname", "Image", "ArgsEscaped"})
 @dataclass(frozen=True, kw_only=True)
 class Bake:
     """One bake: context folder, Containerfile, time and build arguments; `tags` are given afterwards. `docker` is the
-    address of the daemon that runs the steps where the isolation is "docker", `below` the image that it stands on."""
+    address of the daemon that runs the steps where the isolation is "docker", `below` the image that it stands on,
+    `weaker` what the image is to say of how it was made."""
 
     context: Path
     file: Path
@@ -59,6 +63,7 @@ class Bake:
     host: str = "build"
     docker: str = ""
     below: Below = field(default_factory=Below)
+    weaker: tuple[str, ...] = ()
 
     def command(self) -> list[str]:
         arguments = [
@@ -95,6 +100,14 @@ def canonical_config(config: dict[str, Any]) -> bytes:
     return json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()
 
 
+def labelled(config: dict[str, Any], weaker: Sequence[str]) -> dict[str, Any]:
+    """With a label that says what was weaker, where something was: an image goes where its manifest does not."""
+    if not weaker:
+        return config
+    labels = {**(config["config"].get("Labels") or {}), WEAKER_LABEL: "; ".join(weaker)}
+    return {**config, "config": {**config["config"], "Labels": labels}}
+
+
 def baked(bake: Bake, name: str, draft: Draft) -> dict[str, Any]:
     """Bake, name, and give the facts of a manifest; config.json is left in the draft.
 
@@ -108,12 +121,14 @@ def baked(bake: Bake, name: str, draft: Draft) -> dict[str, Any]:
     if bake.below.layers:
         _canonical_top(bake, made, (manifest, by_buildah), draft)
     own = {part: by_buildah[part] for part in ("created", "rootfs")}
-    config = canonical_config({**by_docker, **own} if by_docker else by_buildah)
+    config = canonical_config(labelled({**by_docker, **own} if by_docker else by_buildah, bake.weaker))
     digest = _stored(manifest, config, draft)
     for tag in bake.tags:
         _buildah("tag", digest, tag)
     if made != digest:  # nobody needs it; it may stay while another bake on this machine looks through the storage
-        command.run(Command(argv=["buildah", "rmi", made], log=draft.log), check=False)
+        command.run(
+            Command(argv=["buildah", "rmi", made], env=powers.storage_environment(), log=draft.log), check=False
+        )
     (draft.folder / "config.json").write_bytes(config)
     sizes = [layer["size"] for layer in manifest["layers"]]
     return {
@@ -135,6 +150,16 @@ def _made(bake: Bake, what: str, log: Path) -> tuple[str, dict[str, Any]]:
             epoch=bake.epoch,
             arguments=bake.arguments,
             address=bake.docker,
+            log=log,
+            what=what,
+        ).run()
+    if powers.weaker("images"):
+        return PlainBake(
+            context=bake.context,
+            file=bake.file,
+            base=bake.arguments.get("BASE", bake.arguments.get("ROLE_IMAGE", "")),
+            epoch=bake.epoch,
+            arguments=bake.arguments,
             log=log,
             what=what,
         ).run()
@@ -176,4 +201,5 @@ def _stored(manifest: dict[str, Any], config: bytes, draft: Draft) -> str:
 
 
 def _buildah(*words: str) -> str:
-    return command.run(Command(argv=["buildah", *words], error=BakeError)).stdout
+    argv = ["buildah", *words]
+    return command.run(Command(argv=argv, env=powers.storage_environment(), error=BakeError)).stdout

@@ -137,6 +137,8 @@ class Image(Section, frozen=True, kw_only=True):
     `debs` maps a source to those of its packages that go in; the first source gives the image its version. `packages`
     are Debian packages beside those of [base]. `user` is a number or UID:GID; `volumes` are its folders, the first one
     is where it starts. `dated_name` begins the second, dated name; empty: PRODUCT-NAME. `expects` is part of no key.
+    `as_process`: the environment that its program needs where it is run as a plain process; {address} and {hostname}
+    are its own.
     """
 
     debs: dict[Name, list[DebianPackage]]
@@ -150,6 +152,7 @@ class Image(Section, frozen=True, kw_only=True):
     entrypoint: list[str] = []
     command: list[str] = []
     health: HealthCheck | None = None
+    as_process: dict[Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")], str] = {}
     expects: Expects = Expects()
 
     @property

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from xwhep_packaging import archive, engines, toolset
+from xwhep_packaging import archive, engines, powers, toolset
 from xwhep_packaging.debcache import DebCache
 from xwhep_packaging.errors import EngineError, MachineError, PipelineError
 from xwhep_packaging.machine import Machine
@@ -29,6 +29,14 @@ OWNER_BITS, OTHERS_WRITE = 0o700, 0o022
 CLOCK_TOLERATED_S = 5.0
 MIRROR_TOLERATED_S = 300.0
 PURPOSE = "build"
+TUNNEL = "/dev/net/tun"
+GIVEN_IN_CONTAINERS = "in a container: --privileged, or --cap-add=SYS_ADMIN with its default seccomp profile off"
+# What it means that a machine lacks a power: the verdict says it too, and nothing of it can be released.
+MEANINGS = {
+    "mounts": "none of one's own: roots are plain folders without /proc, and everything made here is marked as weaker",
+    "network": "no namespace of one's own: builds and bakes are not cut off from the network",
+    "users": "no namespace of one's own: builds are walled in by an ordinary user alone",
+}
 LIST = Path(__file__).parents[1] / "system-packages.txt"
 
 
@@ -100,6 +108,10 @@ def engine(patient: Patient) -> Iterator[Finding]:
         what = "no docker daemon answers, and podman does not work"
         yield Finding(level=PROBLEM, subject="engine", what=what, mend="podman info says why")
         return
+    if name == "process":
+        what = "no container starts here: the network test runs the images' programs as plain processes: weaker"
+        yield Finding(level=HINT, subject="engine", what=what, mend="start a docker daemon, and set DOCKER_HOST")
+        return
     yield Finding(level=OK, subject="engine", what=f"{name} answers")
 
 
@@ -160,14 +172,31 @@ def user_ids(patient: Patient) -> Iterator[Finding]:
             yield Finding(level=OK, subject=subject, what=f"{max(own)} numbers for {machine.user}")
 
 
+def tunnel(patient: Patient) -> Iterator[Finding]:
+    """podman links an ordinary user's containers by it."""
+    if patient.machine.uid == 0:
+        return
+    if patient.machine.succeeds(["test", "-w", TUNNEL]):
+        yield Finding(level=OK, subject="tunnel", what=f"{TUNNEL} can be written")
+        return
+    what = f"{TUNNEL} is closed to {patient.machine.user}: rootless podman cannot link containers by a network"
+    yield Finding(level=HINT, subject="tunnel", what=what, mend=f"sudo chmod 666 {TUNNEL}, as udev does; or use docker")
+
+
 def namespaces(patient: Patient) -> Iterator[Finding]:
-    """Builds run without a network and with mounts of their own."""
-    as_user = [] if patient.machine.uid == 0 else ["--user", "--map-root-user"]
-    if patient.machine.succeeds(["unshare", *as_user, "--mount", "--net", "--", "true"]):
+    """Builds run without a network and with mounts of their own; where there are none, root can still do without."""
+    root = patient.machine.uid == 0
+    here = powers.attempt(patient.machine.succeeds, root=root)
+    missing = here.lacking(MEANINGS)
+    if not missing:
         yield Finding(level=OK, subject="namespaces", what="can be made")
         return
-    mend = "in a container: --privileged, or --cap-add=SYS_ADMIN with its default seccomp profile off"
-    if as_user:
+    if here.chroot:
+        for power in missing:
+            yield Finding(level=HINT, subject=power, what=MEANINGS[power], mend=GIVEN_IN_CONTAINERS)
+        return
+    mend = GIVEN_IN_CONTAINERS
+    if not root:
         mend = "sudo sysctl kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0"
         mend += " (the one of the two that this kernel has)"
     yield Finding(level=PROBLEM, subject="namespaces", what="this machine gives no namespaces", mend=mend)
@@ -251,6 +280,7 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     tools,
     engine,
     namespaces,
+    tunnel,
     user_ids,
     store,
     umask,

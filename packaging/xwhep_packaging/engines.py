@@ -1,7 +1,8 @@
-"""docker and podman behind one Protocol; both are driven through the docker SDK.
+"""docker, podman and plain processes behind one Protocol; all are driven through the docker SDK.
 
 docker: a daemon that answers ─────────────────────────────┐
-podman: no daemon; its own service on a private socket ────┴──> address for the SDK, valid inside `with`
+podman: no daemon; its own service on a private socket ────┼──> address for the SDK, valid inside `with`
+process: no container at all; process_engine/ ─────────────┘
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import json
 import os
 import platform
 import resource
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ from typing import Protocol
 
 import msgspec
 
-from xwhep_packaging import command
+from xwhep_packaging import command, powers
 from xwhep_packaging.command import Command
 from xwhep_packaging.errors import EngineError
 from xwhep_packaging.settings import Settings
@@ -29,6 +31,13 @@ from xwhep_packaging.temporary import temporary_folder
 DOCKER_SOCKET = "/var/run/docker.sock"
 IMAGES_TRIED = 3
 SERVICE_START_S = 15.0
+PROCESS_SERVICE = "xwhep_packaging.process_engine.service"
+PROCESS_GRACE_S = 20.0
+# What tests may need of a container and a plain process has not: they name it by the marker `needs`.
+PROCESS_LACKS = ("network", "mounts", "proc")
+PROCESS_WEAKER = (
+    "the network test ran the images' programs as plain processes of one machine: no namespaces of their own",
+)
 LOCAL = "localhost/"  # what podman and buildah put before a name without a registry
 # Above this runc fails with EPERM on machines that withhold CAP_SYS_RESOURCE, whatever the hard limit says (measured).
 SAFE_PROCESS_LIMIT = 32768
@@ -39,6 +48,14 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What a container of its has not, by the words of the marker `needs`."""
+
+    @property
+    def weaker(self) -> tuple[str, ...]:
+        """What is to be said of a verdict that it gave; empty at full strength."""
 
     def has_image(self, digest: str, tags: tuple[str, ...] = ()) -> bool:
         """Whether the image is there, and each of the names is its and no other's."""
@@ -53,8 +70,14 @@ class Engine(Protocol):
         """An address that the docker SDK can talk to, for as long as the block lasts."""
 
 
+class Service(Protocol):
+    """A program that was started, and may have ended."""
+
+    def poll(self) -> int | None: ...
+
+
 def choose(settings: Settings, memory: Path) -> Engine:
-    """The engine that the settings name; `auto`: docker when a daemon answers, else podman.
+    """The engine that the settings name; `auto`: docker when a daemon answers, else podman, else plain processes.
 
     `memory` is a folder for what is found out about this machine.
 
@@ -64,6 +87,8 @@ def choose(settings: Settings, memory: Path) -> Engine:
     docker = DockerEngine(address=settings.docker_host or f"unix://{DOCKER_SOCKET}")
     if settings.engine.kind == "podman":
         return PodmanEngine(memory=memory)
+    if settings.engine.kind == "process":
+        return process_engine(settings)
     if docker.answers():
         return docker
     if settings.engine.kind == "docker":
@@ -71,7 +96,8 @@ def choose(settings: Settings, memory: Path) -> Engine:
             f"no docker daemon answers at {docker.address}",
             next_step="start it, set DOCKER_HOST, or use podman, which needs no daemon: XWHEP_ENGINE=podman",
         )
-    return PodmanEngine(memory=memory)
+    here = powers.found()
+    return process_engine(settings) if here.chroot and not here.containers else PodmanEngine(memory=memory)
 
 
 def _get(address: str, path: str) -> int | None:
@@ -95,6 +121,8 @@ class DockerEngine:
 
     address: str
     name: str = "docker"
+    lacks: tuple[str, ...] = ()
+    weaker: tuple[str, ...] = ()
 
     def answers(self) -> bool:
         return _get(self.address, "/_ping") == 200
@@ -142,6 +170,8 @@ class PodmanEngine:
 
     memory: Path
     name: str = "podman"
+    lacks: tuple[str, ...] = ()
+    weaker: tuple[str, ...] = ()
 
     def has_image(self, digest: str, tags: tuple[str, ...] = ()) -> bool:
         names = stored_names().get(digest.removeprefix("sha256:"))
@@ -163,11 +193,7 @@ class PodmanEngine:
             argv = ["podman", "system", "service", "--time=0", address]
             environment = {"CONTAINERS_CONF": str(configuration)} if configuration else {}
             with command.background(Command(argv=argv, env=environment, log=log)) as service:
-                deadline = time.monotonic() + SERVICE_START_S
-                while _get(address, "/_ping") != 200:
-                    if service.poll() is not None or time.monotonic() > deadline:
-                        raise EngineError("podman's service does not start", next_step="read the log", log=log)
-                    time.sleep(0.02)
+                _wait_for(address, service, "podman's service", log)
                 yield address
 
     def configuration(self, log: Path) -> Path | None:
@@ -192,6 +218,73 @@ class PodmanEngine:
             next_step="read the log; or start a docker daemon",
             log=log,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessEngine:
+    """No containers: programs of images as processes in unpacked root file systems, each on its own loopback address.
+
+    `given`: by the name that begins an image's tag, the environment that its program needs where it shares a machine.
+    """
+
+    given: Mapping[str, Mapping[str, str]]
+    name: str = "process"
+    lacks: tuple[str, ...] = PROCESS_LACKS
+
+    @property
+    def weaker(self) -> tuple[str, ...]:
+        rows = [(image, f"{name}={value}") for image, own in self.given.items() for name, value in own.items()]
+        return (*PROCESS_WEAKER, *(f"the network test gave {image} {setting}" for image, setting in rows))
+
+    def has_image(self, digest: str, tags: tuple[str, ...] = ()) -> bool:
+        names = stored_names().get(digest.removeprefix("sha256:"))
+        return names is not None and {f"{LOCAL}{tag}" for tag in tags} <= names
+
+    def take(self, digest: str, tags: tuple[str, ...], log: Path) -> None:
+        """Nothing to do: roots are unpacked from buildah's storage."""
+
+    def check_health(self, address: str, container: str) -> None:
+        """Nobody asks for it: a process has no health but that it runs."""
+
+    @contextmanager
+    def serving(self, log: Path) -> Iterator[str]:
+        with temporary_folder("process") as folder:
+            socket = folder / "engine.sock"
+            given = json.dumps(self.given)
+            argv = [sys.executable, "-s", "-m", PROCESS_SERVICE, str(socket), str(folder), given]
+            environment = {"PYTHONPATH": str(Path(__file__).parents[1])}
+            with command.background(Command(argv=argv, env=environment, log=log, grace_s=PROCESS_GRACE_S)) as service:
+                _wait_for(f"unix://{socket}", service, "the engine `process`", log)
+                yield f"unix://{socket}"
+
+
+def process_engine(settings: Settings) -> ProcessEngine:
+    """The one that needs root and nothing else.
+
+    Raises:
+        EngineError: this user may not enter another root file system.
+    """
+    if not powers.found().chroot:
+        raise EngineError(
+            "no container starts here, and this user may not enter an unpacked root file system either",
+            cause="neither a docker daemon, nor namespaces, nor chroot(2) is there",
+            next_step="be root in the container, or use a machine with rootless podman; see doit doctor",
+        )
+    product = settings.product.name
+    return ProcessEngine(given={f"{product}-{name}": image.as_process for name, image in settings.images.items()})
+
+
+def _wait_for(address: str, service: Service, what: str, log: Path) -> None:
+    """Until a service answers.
+
+    Raises:
+        EngineError: it does not.
+    """
+    deadline = time.monotonic() + SERVICE_START_S
+    while _get(address, "/_ping") != 200:
+        if service.poll() is not None or time.monotonic() > deadline:
+            raise EngineError(f"{what} does not start", next_step="read the log", log=log)
+        time.sleep(0.02)
 
 
 def _replace(path: Path, text: str) -> None:
@@ -268,6 +361,6 @@ def is_stored(digest: str, names: Iterable[str]) -> bool:
 
 def storage_root() -> Path:
     """Where containers' storage lies by default: root's, or the user's own."""
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and not powers.storage_environment():
         return Path("/var/lib/containers/storage")
     return Path(os.environ.get("XDG_DATA_HOME", str(Path.home() / ".local/share"))) / "containers/storage"

@@ -19,6 +19,7 @@
     ├── ReleaseError       25   a release cannot be made, moved, or is not what it was signed as
     ├── MachineError       26   this machine cannot build
     ├── DeployError        27   a deployed grid does not come up, or its test job fails
+    ├── WeakError          28   it was made on a machine that gives less: not for a release
     ├── ValuesError        30   the file of answers cannot be read as such, or there are no answers
     ├── UnknownKey         31   the file of answers has a key that nobody knows
     ├── SecretsExposed     32   a file with secrets can be read by others
@@ -157,6 +158,11 @@ class MachineError(PipelineError):
 
 class DeployError(PipelineError):
     exit_code, code = 27, "deploy"
+
+
+class WeakError(PipelineError):
+    of_a_tool = False
+    exit_code, code = 28, "weak"
 
 
 class ValuesError(PipelineError):

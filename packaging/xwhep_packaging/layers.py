@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xwhep_packaging import command
+from xwhep_packaging import command, powers
 from xwhep_packaging.artefacts import Output
 from xwhep_packaging.command import Command
 from xwhep_packaging.errors import BakeError
@@ -80,7 +80,7 @@ def canonical_layer(image: str, diff_ids: Sequence[str], lower: Folders, target:
         for below in diff_ids[:-1]:  # what is there already is not copied, and nobody reads it
             (blobs / below.removeprefix("sha256:")).touch()
         argv = ["buildah", "push", "--quiet", image, f"oci:{folder}"]
-        command.run(Command(argv=argv, error=BakeError))
+        command.run(Command(argv=argv, env=powers.storage_environment(), error=BakeError))
         whole = folder / "layer.tar"
         _unpack(_top_blob(folder), whole)
         write_canonical(whole, lower, target)

@@ -15,7 +15,7 @@ import time
 from functools import cached_property, partial
 from pathlib import Path
 
-from xwhep_packaging import engines, sources, toolset
+from xwhep_packaging import engines, sources, toolset, weakness
 from xwhep_packaging.artefacts import Commit, Output
 from xwhep_packaging.binding import Binding
 from xwhep_packaging.definitions import DebianSource, StdebSource, own_packages
@@ -64,7 +64,9 @@ class Pipeline:
         """What decides a step: what its stage says, and the versions of the tools that make it."""
         known = self._recipes.get(name)
         if known is None:
-            known = self._recipes[name] = toolset.with_tools(self.steps[name].recipe(), lambda: self.tools)
+            step = self.steps[name]
+            strong = toolset.with_tools(step.recipe(), lambda: self.tools)
+            known = self._recipes[name] = weakness.keyed(self.store, step, strong)
         return known
 
     def find(self, name: str) -> Output | None:
@@ -79,7 +81,9 @@ class Pipeline:
             if self.find(need) is None:
                 self.make(need)
         started = time.monotonic()
-        output = self.store.make(self.recipe(name), step.maker, step.present)
+        recipe = self.recipe(name)
+        told = weakness.Told(maker=step.maker, recipe=recipe, needs=lambda: [self.output(need) for need in step.needs])
+        output = self.store.make(recipe, told, step.present)
         if name.startswith("packages:"):
             self._recipes.clear()  # which packages a root gets is known for certain only now
         self.seconds[name] = time.monotonic() - started

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from xwhep_packaging import weakness
 from xwhep_packaging.artefacts import rfc3339
 from xwhep_packaging.pipeline import Pipeline
 
@@ -22,6 +23,7 @@ def build_report(pipeline: Pipeline) -> dict[str, Any]:
         **contents(pipeline),
         "bound": [_bound(pipeline, name) for name in pipeline.binding.images],
         "drifted": pipeline.drifted("network_test"),
+        "weaker": sorted({row for end in pipeline.ends() for row in weakness.of(pipeline.output(end))}),
         "verdict": verdict.manifest.facts["verdict"],
         "engine": verdict.manifest.facts["engine"],
         "network_test": {"folder": str(verdict.folder), "tests": verdict.manifest.facts["tests"]},
@@ -84,6 +86,7 @@ def _debs(pipeline: Pipeline, step: str) -> list[dict[str, Any]]:
                 "size": record.size,
                 "sha256": record.sha256,
                 "drifted": drifted,
+                "weaker": weakness.of(output),
             }
         )
     return rows
@@ -94,7 +97,12 @@ def _image(pipeline: Pipeline, step: str) -> dict[str, Any]:
     facts = output.manifest.facts
     kept = ("digest", "tags", "size", "layers", "layer_sizes", "version", "epoch")
     drifted = bool(pipeline.drifted(step))
-    return {"name": output.manifest.name, **{name: facts[name] for name in kept}, "drifted": drifted}
+    return {
+        "name": output.manifest.name,
+        **{name: facts[name] for name in kept},
+        "drifted": drifted,
+        "weaker": weakness.of(output),
+    }
 
 
 def _bound(pipeline: Pipeline, name: str) -> dict[str, Any]:
@@ -141,7 +149,7 @@ def table(report: dict[str, Any], made: dict[str, float], took: float = 0) -> st
         "report   scripts/doit report makes a page of it",
         f"verdict  {report['verdict']}: {what}",
     ]
-    return "\n".join([*lines, *_drift(report["drifted"])])
+    return "\n".join([*lines, *_drift(report["drifted"]), *_weaker(report["weaker"])])
 
 
 def _summary(made: dict[str, float], steps: int, took: float) -> str:
@@ -170,6 +178,17 @@ def _drift(reasons: list[str]) -> list[str]:
         "DRIFTED: this build is not made of the locked packages. It cannot be verified or released.",
         *(f"  {reason}" for reason in reasons),
         "  next:  scripts/doit lock, review and commit it",
+    ]
+
+
+def _weaker(sentences: list[str]) -> list[str]:
+    if not sentences:
+        return []
+    return [
+        "",
+        "WEAKER: this machine gives a build less than others do. What it made cannot be verified or released.",
+        *(f"  {sentence}" for sentence in sentences),
+        "  next:  doit doctor says what is missing, and what gives it",
     ]
 
 

@@ -103,9 +103,10 @@ class Cache(Section, frozen=True, kw_only=True):
 
 
 class Engine(Section, frozen=True, kw_only=True):
-    """What runs containers. auto: docker when a daemon answers, else podman."""
+    """What runs containers. auto: docker when a daemon answers, else podman; where neither can start a container,
+    process: the images' programs as plain processes, which is weaker."""
 
-    kind: Literal["auto", "docker", "podman"] = "auto"
+    kind: Literal["auto", "docker", "podman", "process"] = "auto"
 
 
 class RootFs(Section, frozen=True, kw_only=True):

@@ -48,6 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, stop)
     config.addinivalue_line("markers", "last: stops the containers of the main job")
     config.addinivalue_line("markers", "endurance: takes longer, runs apart from every build")
+    config.addinivalue_line("markers", "needs(power): what a container must have: network, mounts or proc of its own")
     config.addinivalue_line("markers", "fleet: needs the fleet alone, so a second process can run it meanwhile")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.endurance
+pytestmark = [pytest.mark.endurance, pytest.mark.needs("network", "proc")]
 
 
 @pytest.mark.parametrize("signal", ["SIGKILL", "SIGTERM"])

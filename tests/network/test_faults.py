@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.needs("proc")  # held jobs are found and let go by it
+
 LOST_LIMIT_S = 10.0  # the lease, the server's next look at leases, and a machine that is busy with other things
 
 

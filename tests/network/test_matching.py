@@ -37,6 +37,7 @@ def test_jobs_run_where_what_they_need_is(fleet: Any, needs: dict[str, Any], nam
     assert [job["worker"] for job in finished(fleet, needs, 4)] == [name] * 4
 
 
+@pytest.mark.needs("proc")  # held jobs are let go by it
 def test_a_need_that_all_have_keeps_nobody_away(fleet: Any) -> None:
     machine = fleet.view("anna")["machine"]
     needs = {key: machine[key] for key in ("os", "arch", "cpu_count")} | {"ram_bytes": machine["ram_bytes"] // 2}

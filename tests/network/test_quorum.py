@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from grid import HandMadeWorker, join_token
 
 LIE = "released truth, and nothing but the truth\n"
 
 
+@pytest.mark.needs("proc")  # held jobs are let go by it
 def test_a_lying_worker_is_outvoted_and_marked(fleet: Any) -> None:
     liar = HandMadeWorker.enrol(fleet, "liar", join_token(fleet))
     job = fleet.admin.submit("held", "truth", replicas=3, quorum=2)

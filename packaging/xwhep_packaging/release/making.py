@@ -25,7 +25,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from xwhep_packaging import command
+from xwhep_packaging import command, weakness
 from xwhep_packaging.artefacts import Output, rfc3339, sha256_file
 from xwhep_packaging.command import Command
 from xwhep_packaging.errors import LockError, ReleaseError
@@ -91,6 +91,7 @@ class Making:
 
         Raises:
             LockError: the build is not made of the locked packages.
+            WeakError: it was made on a machine that gives less.
             ReleaseError: this version is there with other content.
         """
         if self.report["drifted"]:
@@ -99,6 +100,7 @@ class Making:
                 cause=self.report["drifted"][0],
                 next_step="scripts/doit lock",
             )
+        weakness.refuse(self.report, "released")
         with self._key() as key:
             return self._is_there(self._content(key))
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xwhep_packaging import command, lockfile
+from xwhep_packaging import command, lockfile, powers
 from xwhep_packaging.artefacts import Output, digests_of, sha256_file
 from xwhep_packaging.command import Command
 from xwhep_packaging.errors import BaseError, LockError
@@ -59,6 +59,7 @@ def mmdebstrap_command(settings: Settings, rootfs: RootFs, repository: Path, tar
     return [
         *without_network(),
         "mmdebstrap",
+        *without_mounts(),
         "--variant=essential",
         f"--architectures={settings.suite.architecture}",
         f"--include={','.join(rootfs.packages)}",
@@ -74,8 +75,14 @@ def mmdebstrap_command(settings: Settings, rootfs: RootFs, repository: Path, tar
 
 def without_network() -> list[str]:
     """A namespace without interfaces, so that nothing but the closed repository can answer, and one for mounts, which
-    go with a killed mmdebstrap; only root may make them beside mmdebstrap's own."""
-    return ["unshare", "--net", "--mount", "--"] if os.geteuid() == 0 else []
+    go with a killed mmdebstrap; only root may make them beside mmdebstrap's own. A machine that gives none is told of
+    in powers.py."""
+    return ["unshare", "--net", "--mount", "--"] if os.geteuid() == 0 and not powers.weaker(STAGE) else []
+
+
+def without_mounts() -> list[str]:
+    """mmdebstrap can do without mounts, but must be told not to ask for them."""
+    return ["--mode=root", "--skip=check/canmount"] if os.geteuid() == 0 and powers.weaker(STAGE) else []
 
 
 def apt_line(repository: Path) -> str:
@@ -242,6 +249,7 @@ def derived_command(settings: Settings, shared: Path, repositories: Sequence[Pat
     return [
         *without_network(),
         "mmdebstrap",
+        *without_mounts(),
         "--variant=custom",
         f"--architectures={settings.suite.architecture}",
         f"--include={METAPACKAGE}",

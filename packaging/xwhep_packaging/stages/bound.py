@@ -9,13 +9,13 @@ import json
 import shutil
 from pathlib import Path
 
-from xwhep_packaging import containerfile
+from xwhep_packaging import containerfile, powers
 from xwhep_packaging.artefacts import Output, dated, digests_of, rfc3339
 from xwhep_packaging.settings import Settings
 from xwhep_packaging.store import Draft, Recipe, remove_tree
 
 STAGE = "bound"
-BAKING = ("baking", "containerfile", "layers")  # the modules that make an image
+BAKING = ("baking", "containerfile", "layers", "plain_bake", "plain_root")  # the modules that make an image
 
 
 def recipe(settings: Settings, name: str, upstream: dict[str, str]) -> Recipe:
@@ -58,6 +58,7 @@ def make_bound(settings: Settings, role_image: Output, conf: Output, draft: Draf
         },
         id_file=draft.folder / "id",
         below=layers.below(role_image),
+        weaker=powers.all_weaker(STAGE, [role_image, conf]),
     )
     own = {"version": facts["version"], "epoch": epoch, "private": True, "deployment": deployment}
     draft.facts.update({**baked(bake, name, draft), **own, "conf": conf.manifest.facts["version"]})

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from xwhep_packaging import command, containerfile
+from xwhep_packaging import command, containerfile, powers
 from xwhep_packaging.artefacts import Image, Output, dated, digests_of, rfc3339
 from xwhep_packaging.command import Command
 from xwhep_packaging.engines import DOCKER_SOCKET
@@ -22,7 +22,14 @@ from xwhep_packaging.store import Draft, Recipe, remove_tree
 
 STAGE = "images"
 BASE_STAGE = "base_image"
-BAKING = ("baking", "containerfile", "docker_build", "layers")  # the modules that make an image
+BAKING = (
+    "baking",
+    "containerfile",
+    "docker_build",
+    "layers",
+    "plain_bake",
+    "plain_root",
+)  # the modules that make an image
 
 
 def base_tag(settings: Settings, key: str) -> str:
@@ -70,6 +77,7 @@ def make_base_image(settings: Settings, rootfs: Output, draft: Draft) -> None:
         epoch=rootfs.manifest.facts["epoch"],
         arguments={},
         id_file=draft.folder / "id",
+        weaker=powers.all_weaker(BASE_STAGE, [rootfs]),
     )
     draft.facts.update(baked(bake, "base", draft))
     layers.write_folders(draft.folder / layers.FOLDERS, layers.folders_of(rootfs.path("root.tar")))
@@ -112,6 +120,7 @@ def make_image(settings: Settings, name: str, inputs: ImageInputs, draft: Draft)
         host=settings.surroundings.host,
         below=layers.below(inputs.base),
         docker=settings.docker_host or f"unix://{DOCKER_SOCKET}",
+        weaker=powers.all_weaker(STAGE, [inputs.base, *inputs.debs.values()]),
     )
     draft.facts.update({**baked(bake, name, draft), "version": version, "epoch": inputs.epoch})
     remove_tree(context)

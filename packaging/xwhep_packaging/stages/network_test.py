@@ -5,7 +5,8 @@ images ──> engine (docker or podman, by the docker SDK) ──> pytest tests
                                                                  └──> junit.xml  timings.json  logs/ of each container
 
 What takes longer carries a marker, and is the stage endurance: the same tests' folder, another choice of them. Tests
-that need containers of their own carry another, and run at the same time as the others: both mostly wait.
+that need containers of their own carry another, and run at the same time as the others: both mostly wait. Tests that
+need what an engine's containers have not are left out, by the marker `needs`, and the verdict names them.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from xwhep_packaging.artefacts import Output, digests_below, digests_of
 from xwhep_packaging.command import Command, Result
 from xwhep_packaging.engines import Engine
 from xwhep_packaging.errors import NetworkTestError, SettingsError
+from xwhep_packaging.powers import WEAKER
 from xwhep_packaging.settings import Settings
 from xwhep_packaging.store import Draft, Recipe
 
 JUNIT = "junit.xml"
 TIMINGS = "timings.json"
+PLUGIN = Path(__file__).parents[1] / "left_out.py"  # only pytest loads it
+LEFT_OUT = "left_out.json"
 NO_TESTS = 5  # pytest's exit code when none was chosen
 CLEAN_UP_S = 20.0  # told to stop, the tests remove their containers: 1 s, and far more on a busy machine
 
@@ -55,7 +59,7 @@ def recipe(settings: Settings, part: Part, engine: str, upstream: dict[str, str]
             f"the network test's folder {settings.network_test.folder!r} does not exist",
             next_step="correct [network_test] folder in the pipeline file",
         )
-    files = {"tests": digests_below(tests), "code": digests_of(Path(__file__))}
+    files = {"tests": digests_below(tests), "code": digests_of(Path(__file__), PLUGIN)}
     inputs = {"choice": part.choice, "beside": settings.network_test.beside, "engine": engine, **upstream}
     return Recipe(stage=part.stage, name=settings.product.name, inputs=inputs, files=files)
 
@@ -80,7 +84,7 @@ def shares(settings: Settings, part: Part, draft: Draft) -> list[Share]:
     return [Share(choice=row[0], output=row[1], log=row[2]) for row in zip(both, outputs, logs, strict=True)]
 
 
-def pytest_command(settings: Settings, share: Share) -> list[str]:
+def pytest_command(settings: Settings, share: Share, lacks: Sequence[str] = ()) -> list[str]:
     """The tests are told everything by environment; no plug-in of the caller's own Python is loaded.
 
     They can import what lies beside them in their folder.
@@ -97,6 +101,7 @@ def pytest_command(settings: Settings, share: Share) -> list[str]:
         f"--junitxml={share.output / JUNIT}",
         f"--override-ini=pythonpath={folder}",
         *(["-m", share.choice] if share.choice else []),
+        *(["-p", f"xwhep_packaging.{PLUGIN.stem}"] if lacks else []),
     ]
     return [sys.executable, "-m", "pytest", "-c", "/dev/null", "--import-mode=importlib", *options, str(folder)]
 
@@ -137,6 +142,16 @@ def make_network_test(settings: Settings, trial: Trial, draft: Draft) -> None:
         )
     timings = {name: value for share in run for name, value in _timings(share.output).items()}
     draft.facts.update({"engine": engine.name, "verdict": "passed", **counts, "timings": timings})
+    if said := [*engine.weaker, *_left_out([share.output for share in run])]:
+        draft.facts[WEAKER] = said
+
+
+def _left_out(folders: Sequence[Path]) -> list[str]:
+    """The tests that were not run, each with what it needs."""
+    found: dict[str, list[str]] = {}
+    for path in (folder / LEFT_OUT for folder in folders):
+        found |= json.loads(path.read_bytes()) if path.is_file() else {}
+    return [f"not tested: {test}, which needs {', '.join(needs)} of its own" for test, needs in sorted(found.items())]
 
 
 def _run(settings: Settings, trial: Trial, share: Share, address: str) -> Result:
@@ -146,13 +161,14 @@ def _run(settings: Settings, trial: Trial, share: Share, address: str) -> Result
     share.log.unlink(missing_ok=True)  # what an earlier run wrote
     return command.run(
         Command(
-            argv=pytest_command(settings, share),
+            argv=pytest_command(settings, share, trial.engine.lacks),
             cwd=settings.root_folder,
             env={
                 "DOCKER_HOST": address,
                 "XWHEP_TEST_IMAGES": json.dumps(wanted),
                 "XWHEP_TEST_OUTPUT": str(share.output),
                 "XWHEP_TEST_ENGINE": trial.engine.name,
+                **_of_plugin(trial.engine),
             },
             log=share.log,
             timeout_s=settings.network_test.timeout_s,
@@ -160,6 +176,12 @@ def _run(settings: Settings, trial: Trial, share: Share, address: str) -> Result
         ),
         check=False,
     )
+
+
+def _of_plugin(engine: Engine) -> dict[str, str]:
+    """What the plug-in needs, where it is needed."""
+    package = str(PLUGIN.parents[1])
+    return {"XWHEP_TEST_LACKS": ",".join(engine.lacks), "PYTHONPATH": package} if engine.lacks else {}
 
 
 def _is_good(share: Share, result: Result) -> bool:

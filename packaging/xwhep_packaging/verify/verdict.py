@@ -14,9 +14,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from xwhep_packaging import weakness
 from xwhep_packaging.artefacts import Manifest, Output
 from xwhep_packaging.errors import LockError, VerifyError
 from xwhep_packaging.pipeline import Pipeline
+from xwhep_packaging.powers import WEAKER
 from xwhep_packaging.store import write_durably
 from xwhep_packaging.verify import bisect, covering, evidence
 from xwhep_packaging.verify.causes import SUM, Known
@@ -95,6 +97,7 @@ def verify(pipeline: Pipeline, plan: Plan, say: Callable[[str], None]) -> None:
 
     Raises:
         LockError: the first build is not made of the locked packages, so it could differ from anything.
+        WeakError: it was made on a machine that gives less.
         VerifyError: a rebuild fails, differs, or none is possible on this machine.
     """
     drifted = sorted({why for step in steps_of(pipeline, cold=True) for why in pipeline.drifted(step)})
@@ -102,6 +105,8 @@ def verify(pipeline: Pipeline, plan: Plan, say: Callable[[str], None]) -> None:
         raise LockError(
             "this build has drifted: it cannot be verified", cause=drifted[0], next_step="scripts/doit lock"
         )
+    weaker = {why for step in steps_of(pipeline, cold=True) for why in weakness.of(pipeline.output(step))}
+    weakness.refuse({WEAKER: sorted(weaker)}, "verified")
     beside = {one.step: one.make(pipeline) for one in plan.beside}
     trials = Trials(pipeline=pipeline, plan=plan, beside=beside, say=say)
     verdicts = [trials.verdict(name) for name in plan.rows]

@@ -58,7 +58,19 @@ def test_a_good_machine(examine: Callable[..., dict[str, Finding]]) -> None:
     found = examine()
     assert {row.level for row in found.values()} == {OK}
     assert {row.mend for row in found.values()} == {""}
-    subjects = {"tools", "engine", "namespaces", "subuid", "subgid", "store", "disk", "cache", "memory", "tmpfs"}
+    subjects = {
+        "tools",
+        "engine",
+        "namespaces",
+        "tunnel",
+        "subuid",
+        "subgid",
+        "store",
+        "disk",
+        "cache",
+        "memory",
+        "tmpfs",
+    }
     assert set(found) == subjects | {"umask", "mirror", "clock"}
     doctor.raise_for(list(found.values()))
 
@@ -75,6 +87,9 @@ def no_unshare(argv: list[str]) -> bool:
     return "unshare" not in argv
 
 
+IN_A_CONTAINER = {"uid": 0, "user": "root", "succeeds": no_unshare}
+
+
 LATE = {"now": lambda: NOW - 9 * 3600, "written_at": lambda folder: NOW - 9 * 3600}
 
 
@@ -84,6 +99,10 @@ LATE = {"now": lambda: NOW - 9 * 3600, "written_at": lambda folder: NOW - 9 * 36
         pytest.param("tools", PROBLEM, {"installed": without_git}, "git runc", "--install", id="tools"),
         pytest.param("engine", PROBLEM, {"succeeds": lambda argv: "podman" not in argv}, "podman", "info", id="engine"),
         pytest.param("namespaces", PROBLEM, {"succeeds": no_unshare}, "no names", "sysctl", id="ns"),
+        pytest.param("tunnel", HINT, {"succeeds": lambda argv: argv[0] != "test"}, "rootless", "chmod", id="tun"),
+        pytest.param("mounts", HINT, IN_A_CONTAINER, "without /proc", "SYS_ADMIN", id="no mounts"),
+        pytest.param("network", HINT, IN_A_CONTAINER, "not cut off", "SYS_ADMIN", id="no network namespace"),
+        pytest.param("users", HINT, IN_A_CONTAINER, "ordinary user", "SYS_ADMIN", id="no user namespace"),
         pytest.param("subuid", PROBLEM, {"user": "nobody"}, "gives nobody no", "--add-subuids", id="subuid"),
         pytest.param("subgid", PROBLEM, {"user": "nobody"}, "gives nobody no", "--add-subgids", id="subgid"),
         pytest.param("store", PROBLEM, {"written_at": unwritable}, "Permission denied", "XWHEP_STORE", id="store"),

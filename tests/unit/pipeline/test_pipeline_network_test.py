@@ -25,6 +25,8 @@ class FakeEngine:
     """An engine whose address is only handed on: the tests below start no container."""
 
     name = "podman"
+    lacks: tuple[str, ...] = ()
+    weaker: tuple[str, ...] = ()
 
     def __init__(self, error: EngineError | None = None) -> None:
         self.error, self.is_serving = error, False

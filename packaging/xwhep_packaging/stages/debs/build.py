@@ -55,7 +55,7 @@ def make_debs(settings: Settings, commit: Commit, inputs: Inputs, draft: Draft) 
     Raises:
         BuildError: the tree is wrong for its builder, a build dependency is missing, or the build fails.
     """
-    from xwhep_packaging.stages.debs.chroot import Chroot
+    from xwhep_packaging.stages.debs import plain
     from xwhep_packaging.stages.debs.job import Job
 
     name = inputs.source.manifest.name
@@ -70,7 +70,7 @@ def make_debs(settings: Settings, commit: Commit, inputs: Inputs, draft: Draft) 
         archive=inputs.source.path("source.tar"),
         overlay=inputs.overlay,
         overlay_epoch=inputs.overlay_epoch,
-        chroot=Chroot(
+        chroot=plain.kind()(
             tarball=inputs.chroot.path("root.tar"),
             mountpoint=draft.folder / "root",
             work=work,
@@ -83,6 +83,7 @@ def make_debs(settings: Settings, commit: Commit, inputs: Inputs, draft: Draft) 
         log=draft.log,
     )
     built = run_builder(job, source)
+    job.chroot.close()
     _collect(name, work, draft)
     own = {"package": built.package, "version": built.version, "epoch": job.chroot.epoch, "commit": commit.shipped_sha}
     draft.facts.update({**built.facts, **own})

@@ -102,6 +102,9 @@ class Chroot:
         self.mountpoint.rmdir()
         return result
 
+    def close(self) -> None:
+        """Nothing is left to remove: each call's root goes with its last process."""
+
     def shell(self, script: str, cwd: str, log: Path) -> Result:
         """Run a shell script that stops at the first failure."""
         return self.run(["sh", "-euc", script], cwd, log)

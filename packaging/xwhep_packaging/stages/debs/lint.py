@@ -72,10 +72,10 @@ def make_lint(strictness: Strictness, inputs: dict[str, Output], draft: Draft) -
     Raises:
         LintError: it names what fails at this strictness.
     """
-    from xwhep_packaging.stages.debs.chroot import Chroot
+    from xwhep_packaging.stages.debs import plain
 
     debs, root = inputs["debs"], inputs["chroot"]
-    chroot = Chroot(
+    chroot = plain.kind()(
         tarball=root.path("root.tar"),
         mountpoint=draft.folder / "root",
         work=debs.folder,
@@ -83,6 +83,7 @@ def make_lint(strictness: Strictness, inputs: dict[str, Output], draft: Draft) -
     )
     found = debs.matching(".changes") or debs.matching(".deb")
     result = chroot.run(lintian_command(strictness, [path.name for path in found]), "/build", draft.log)
+    chroot.close()
     tags = objections(strictness, result.stdout)
     if tags or result.returncode not in (0, FOUND):
         raise LintError(

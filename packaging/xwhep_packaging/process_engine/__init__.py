@@ -1,0 +1,1 @@
+"""The engine `process`: containers as plain processes, for machines on which no container starts."""
