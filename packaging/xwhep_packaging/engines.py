@@ -268,7 +268,7 @@ def process_engine(settings: Settings) -> ProcessEngine:
         raise EngineError(
             "no container starts here, and this user may not enter an unpacked root file system either",
             cause="neither a docker daemon, nor namespaces, nor chroot(2) is there",
-            next_step="be root in the container, or use a machine with rootless podman; see doit doctor",
+            next_step="be root in the container, or use a machine with rootless podman; see scripts/doit doctor",
         )
     product = settings.product.name
     return ProcessEngine(given={f"{product}-{name}": image.as_process for name, image in settings.images.items()})

@@ -79,7 +79,7 @@ class PlainBake:
             raise BakeError(
                 f"{self.what}: {problem}, which this machine cannot do",
                 cause="nothing can be mounted here, so each RUN is a plain chroot after all files were copied",
-                next_step="doit doctor says what this machine lacks; another one bakes it",
+                next_step="scripts/doit doctor says what this machine lacks; another one bakes it",
             )
 
     def _hollow(self, folder: Path) -> str:

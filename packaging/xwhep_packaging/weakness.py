@@ -64,5 +64,5 @@ def refuse(report: dict[str, Any], what: str) -> None:
         raise WeakError(
             f"this build was made on a machine that gives less: it cannot be {what}",
             cause="\n".join([*said[:SHOWN], *([f"and {len(said) - SHOWN} more"] if len(said) > SHOWN else [])]),
-            next_step="build it on a machine at full strength; doit doctor says what this one lacks",
+            next_step="build it on a machine at full strength; scripts/doit doctor says what this one lacks",
         )

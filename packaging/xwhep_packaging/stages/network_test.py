@@ -137,7 +137,7 @@ def make_network_test(settings: Settings, trial: Trial, draft: Draft) -> None:
         raise NetworkTestError(
             f"the {stage.replace('_', ' ')} on {engine.name} fails",
             cause=command.last_lines(result.stdout, 16),
-            next_step=f"read the log; doit {stage} repeats it alone",
+            next_step=f"read the log; scripts/doit {stage} repeats it alone",
             log=share.log,
         )
     timings = {name: value for share in run for name, value in _timings(share.output).items()}
