@@ -12,11 +12,9 @@ import grp
 import os
 import pwd
 import re
-import secrets
 import shlex
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +71,8 @@ class Ordinary:
 
     def sweep(self) -> None:
         """What its tools left among the system's temporary files: the number is nobody else's."""
+        import tempfile  # with it come random numbers: not for a list of tasks
+
         for path in Path(tempfile.gettempdir()).iterdir():
             if path.lstat().st_uid == self.uid:
                 shutil.rmtree(path, ignore_errors=True)
@@ -80,6 +80,8 @@ class Ordinary:
 
 def ordinary(place: Path, mounts: Mapping[Path, Path]) -> Ordinary:
     """A user with numbers that nobody has, not even another rebuild."""
+    import secrets  # as above
+
     taken = {one.pw_uid for one in pwd.getpwall()} | {one.gr_gid for one in grp.getgrall()}
     uid = secrets.choice([number for number in range(FIRST_ID, LAST_ID) if number not in taken])
     first = max((start + count for name in ("subuid", "subgid") for start, count in _ranges(name)), default=100_000)
