@@ -119,7 +119,7 @@ class Launcher:
             pidfd = os.pidfd_open(process.pid)
             try:
                 if spare:
-                    spare.tell(sandbox.orders(self.isolation, command))
+                    spare.tell(sandbox.orders(command))
                 reason = self._attend(command, process, pidfd, cancel)
                 cancelled = cancel.is_set()  # also when both happened: nobody wants the result then
             finally:
@@ -181,9 +181,10 @@ class Launcher:
         Raises:
             OSError: no process can be started.
         """
-        if not sandbox.SHELL.exists():
+        # Without namespaces a job of the same user might reach the pipe, and leave orders for the next.
+        if self.isolation != BUBBLEWRAP or not sandbox.SHELL.exists():
             return None
-        command, shown = sandbox.waiting(self.isolation, folder), self._shown()
+        command, shown = sandbox.waiting(folder), self._shown()
         with contextlib.ExitStack() as files:
             streams = open_streams(folder, Path(os.devnull), files)
             with self._lock:

@@ -127,20 +127,18 @@ def environment(view: View, own: Mapping[str, str], marks: Mapping[str, str]) ->
     return {**base, **own, **marks}
 
 
-def waiting(isolation: str, folder: Path) -> Command:
+def waiting(folder: Path) -> Command:
     """A shell behind the wall of a job that has not come yet: it reads `orders`, and becomes the job's program."""
-    return Command(argv=(str(SHELL),), environment=environment(view(isolation, folder), {}, {}), folder=folder)
+    return Command(argv=(str(SHELL),), environment=environment(view(BUBBLEWRAP, folder), {}, {}), folder=folder)
 
 
-def orders(isolation: str, command: Command) -> bytes:
+def orders(command: Command) -> bytes:
     """What the shell of `waiting` is told. The program finds what it would find without the shell.
 
-    The shell's environment has no variable that `environment` does not set again, but for PWD, which the shell itself
-    adds where bwrap has not.
+    The shell's environment has no variable that `environment` does not set again, but for PWD, which bwrap sets.
     """
-    own = "" if isolation == BUBBLEWRAP else "unset PWD\n"
     variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in command.environment.items())
-    text = f"{own}export {variables}\nexec {shlex.join(command.argv)} </dev/null\n"
+    text = f"export {variables}\nexec {shlex.join(command.argv)} </dev/null\n"
     return text.encode("utf-8", "surrogateescape")
 
 

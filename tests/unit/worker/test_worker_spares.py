@@ -19,6 +19,7 @@ from xwhep.worker.launch import Ended, Launcher, Wall, open_streams
 from xwhep.worker.sandbox import Command
 from xwhep.worker.spares import Spares, make_job_folder
 from xwhep.worker.system_files import SystemFiles
+from xwhep.worker.walls import probe
 
 MARKS = {"XWHEP_JOB_ID": "job", "XWHEP_ATTEMPT": "1"}
 PROGRAM = Binary(os="any", arch="any", sha256="0" * 64, size=1)
@@ -36,6 +37,13 @@ def etc(tmp_path: Path) -> Path:
     """As much of /etc as jobs see, which a test may change."""
     shutil.copy("/etc/passwd", tmp_path / "passwd")
     return tmp_path
+
+
+@pytest.fixture
+def isolation(folder: Path) -> str:
+    if problem := probe(Wall("bubblewrap"), LIMITS, folder):
+        pytest.skip(f"bubblewrap does not work here: {problem}")
+    return "bubblewrap"
 
 
 @pytest.fixture
@@ -165,6 +173,12 @@ def test_none_is_built_after_the_end(launcher: Launcher, spares: Spares, folder:
     assert spares.take(LEASE) is None
     make_job_folder(folder / "late")
     assert launcher.spare(folder / "late") is None
+
+
+def test_without_bubblewrap_there_is_none(folder: Path) -> None:
+    make_job_folder(folder / "open")
+    for confined in (False, True):
+        assert Launcher(Wall("process", confined=confined), LIMITS, 0.2).spare(folder / "open") is None
 
 
 def test_a_machine_without_the_shell_has_none(launcher: Launcher, folder: Path, monkeypatch) -> None:
