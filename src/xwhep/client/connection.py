@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import socket
 import ssl
 import time
@@ -15,6 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from xwhep.client.credentials import Credentials
+from xwhep.client.exchange import Answer, Exchange
 from xwhep.common.errors import (
     ALL_ERRORS,
     ConnectionFailed,
@@ -23,7 +23,7 @@ from xwhep.common.errors import (
     XwhepError,
     from_wire,
 )
-from xwhep.common.trust import CONNECT_TIMEOUT_S, GridConnection, context_trusting
+from xwhep.common.trust import CONNECT_TIMEOUT_S, context_trusting
 from xwhep.common.version import VERSION
 from xwhep.common.wire import ErrorBody
 
@@ -62,7 +62,7 @@ class Server:
             raise UntrustedCertificate(
                 f"the authority kept for {self.address} is damaged: {exc}", "log in again: xw login"
             ) from exc
-        self._http = GridConnection(self.address, context, blocksize=256 * 1024)
+        self._http = Exchange(self.address, context)
         self._headers = {"User-Agent": f"xw/{VERSION}"}
         if credentials.token:
             self._headers["Authorization"] = f"Bearer {credentials.token}"
@@ -103,9 +103,9 @@ class Server:
         return self.post(path, body, kind, timeout_s)
 
     def delete(self, path: str) -> None:
-        self.send(Request("DELETE", path)).read()
+        self.discard(self.send(Request("DELETE", path)))
 
-    def send(self, request: Request) -> http.client.HTTPResponse:
+    def send(self, request: Request) -> Answer:
         """Send and return a response whose status is 2xx; its body is the caller's to read to the end.
 
         Raises:
@@ -113,7 +113,7 @@ class Server:
             UntrustedCertificate: the other side is not signed by the known authority.
             XwhepError: the server refused; the class is the one it named.
         """
-        reused = self._http.sock is not None
+        reused = self._http.ready()
         if reused and time.monotonic() - self._used_at > IDLE_LIMIT_S and request.method not in _REPEATABLE:
             self.close()
             reused = False
@@ -131,7 +131,7 @@ class Server:
         self.close()  # the rest of a refused body must not be taken for the next request
         raise failure
 
-    def read(self, response: http.client.HTTPResponse, limit: int) -> bytes:
+    def read(self, response: Answer, limit: int) -> bytes:
         """At most `limit` bytes of the body; empty at its end.
 
         Raises:
@@ -139,31 +139,32 @@ class Server:
         """
         try:
             data = response.read(limit)
-        except (OSError, http.client.HTTPException) as exc:
+        except OSError as exc:
             self.close()
             raise self._network_failure(exc) from exc
         self._used_at = time.monotonic()
         return data
 
-    def _exchange(self, request: Request) -> http.client.HTTPResponse:
+    def discard(self, response: Answer) -> None:
+        """Read a short body that tells nothing more, so that the connection serves the next request."""
+        self.read(response, ERROR_LIMIT_BYTES)
+
+    def _exchange(self, request: Request) -> Answer:
         try:
-            if self._http.sock is None:
-                self._http.timeout = CONNECT_TIMEOUT_S
-                self._http.connect()
-            self._http.sock.settimeout(request.timeout_s)
+            if not self._http.ready():
+                self._http.connect(CONNECT_TIMEOUT_S)
             # A server that refuses a body answers before it has read all of it: the answer tells more than the EPIPE.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self._http.request(
-                    request.method, request.path, body=request.body, headers={**self._headers, **request.headers}
-                )
-            return self._http.getresponse()
+                headers = {**self._headers, **request.headers}
+                self._http.send(f"{request.method} {request.path}", headers, request.body or b"", request.timeout_s)
+            return self._http.answer(request.method)
         except ssl.SSLCertVerificationError as exc:
             self.close()
             raise UntrustedCertificate(
                 f"the server at {self.address} is not the one you trust: {exc.verify_message}",
                 "ask the administrator for a new join line, then: xw login",
             ) from exc
-        except (OSError, http.client.HTTPException) as exc:
+        except OSError as exc:
             self.close()
             raise self._network_failure(exc) from exc
 
@@ -177,7 +178,7 @@ class Server:
                 what = "no answer in time"
             case ssl.SSLError():
                 what = f"no TLS 1.3 with it ({exc.reason or 'handshake failed'})"
-            case http.client.HTTPException() | ConnectionError():
+            case ConnectionError():
                 what = "the connection broke"
             case _:
                 what = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
@@ -185,7 +186,7 @@ class Server:
             f"cannot reach the server at {self.address}: {what}", "check that the server runs and the network is up"
         )
 
-    def _failure(self, response: http.client.HTTPResponse, request: Request) -> XwhepError:
+    def _failure(self, response: Answer, request: Request) -> XwhepError:
         body = b"" if request.method == "HEAD" else self.read(response, ERROR_LIMIT_BYTES)
         with contextlib.suppress(msgspec.DecodeError):
             error = msgspec.json.decode(body, type=ErrorBody)
@@ -199,10 +200,8 @@ class Server:
             _usual_next_step(kind.code) or "is it an xwhep server? try: xw version",
         )
 
-    def _read_json(self, response: http.client.HTTPResponse, kind: type[T]) -> T:
-        body = self.read(response, JSON_LIMIT_BYTES)
-        if not response.isclosed():
-            self.close()  # longer than any answer of ours; what was read does not decode either
+    def _read_json(self, response: Answer, kind: type[T]) -> T:
+        body = self.read(response, JSON_LIMIT_BYTES)  # one longer than any answer of ours does not decode either
         try:
             return msgspec.json.decode(body, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:

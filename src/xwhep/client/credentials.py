@@ -116,7 +116,9 @@ def authority_of(address: str, fingerprint: str) -> str:
         pem = kept.read_text("ascii")
         if trust.fingerprint(pem) == fingerprint:
             return pem
-    pem = trust.fetch_authority(address, fingerprint)
+    from xwhep.common.authority import fetch_authority  # noqa: PLC0415
+
+    pem = fetch_authority(address, fingerprint)
     with contextlib.suppress(OSError):  # a read-only home costs one more request, no more
         _write_private(kept, pem)
     return pem

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, NoReturn
 
 from xwhep.client.catalogue import CATALOGUE, Entry, group_of
@@ -31,10 +32,17 @@ class Call(NamedTuple):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that raises our error, so that every failure looks the same."""
+    """argparse that raises our error, so that every failure looks the same.
+
+    It makes a formatter for each argument, which asks the terminal for its width: here only one that shows something.
+    """
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog}: {message}", f"{self.prog} --help")
+
+    def format_help(self) -> str:
+        self.formatter_class = argparse.RawDescriptionHelpFormatter
+        return super().format_help()
 
 
 def find_entry(argv: Sequence[str]) -> Entry:
@@ -70,7 +78,7 @@ def build(entry: Entry, command: Command) -> Parser:
         prog=f"xw {entry.words}",
         description=entry.summary[0].upper() + entry.summary[1:] + ".",
         epilog=f"example:\n  {command.example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=80),
         allow_abbrev=False,
     )
     command.configure(parser)

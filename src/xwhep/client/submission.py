@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,7 +72,7 @@ def resolve_all(server: Server, typed: Sequence[JobSpec], places: Sequence[str])
 
 def fresh_group(kind: str) -> str:
     """A name that no other jobs share, and that sorts by time."""
-    return f"{kind}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+    return f"{kind}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.urandom(2).hex()}"
 
 
 def check_size(batch: JobBatch) -> None:
@@ -87,7 +87,7 @@ def check_size(batch: JobBatch) -> None:
 
 
 def _new_key() -> str:
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 def _unknown_outcome(failure: ConnectionFailed, what: str) -> ConnectionFailed:

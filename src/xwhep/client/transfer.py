@@ -7,12 +7,12 @@ import io
 import sys
 import time
 from collections.abc import Callable, Iterator
-from http.client import HTTPResponse
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
 from xwhep.client import text
 from xwhep.client.connection import Request, Server
+from xwhep.client.exchange import Answer
 from xwhep.common.errors import ConnectionFailed, NotFound, ServerFailed, UsageError
 
 CHUNK_BYTES = 256 * 1024
@@ -116,7 +116,7 @@ def _measure(file: BinaryIO, name: str) -> Blob:
 
 def _is_there(server: Server, blob: Blob) -> bool:
     try:
-        server.send(Request("HEAD", f"/v1/blobs/{blob.sha256}")).read()
+        server.send(Request("HEAD", f"/v1/blobs/{blob.sha256}"))
     except NotFound:
         return False
     return True
@@ -134,7 +134,7 @@ def _send(server: Server, blob: Blob, file: BinaryIO, bar: Bar) -> None:
             bar.at(sent)
 
     headers = {"Content-Type": "application/octet-stream", "Content-Length": str(blob.size)}
-    server.send(Request("PUT", f"/v1/blobs/{blob.sha256}", chunks(), headers)).read()
+    server.discard(server.send(Request("PUT", f"/v1/blobs/{blob.sha256}", chunks(), headers)))
 
 
 def get(server: Server, blob: Blob, sink: BinaryIO) -> None:
@@ -185,8 +185,6 @@ def _fill(server: Server, blob: Blob, sink: BinaryIO) -> str | None:
                 digest.update(chunk)
                 offset += len(chunk)
                 bar.at(offset)
-            if not response.isclosed():
-                server.close()  # it sends more than it said; what follows must not be taken for the next answer
         except ConnectionFailed:
             server.close()
             failures = 1 if offset > before else failures + 1
@@ -203,11 +201,11 @@ def _range_request(blob: Blob, offset: int) -> Request:
     return Request("GET", f"/v1/blobs/{blob.sha256}", headers={"Range": f"bytes={offset}-"} if offset else {})
 
 
-def _start(response: HTTPResponse) -> int:
+def _start(response: Answer) -> int:
     """The offset of the first byte of the body; -1 when the server does not say it understandably."""
     if response.status != 206:
         return 0
-    first = (response.getheader("Content-Range") or "").removeprefix("bytes ").partition("-")[0]
+    first = response.headers.get("content-range", "").removeprefix("bytes ").partition("-")[0]
     return int(first) if first.isascii() and first.isdigit() else -1
 
 

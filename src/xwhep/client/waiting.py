@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 import time
 from collections.abc import Callable
@@ -120,6 +119,8 @@ def patiently(server: Server, path: str, kind: type[T], errand: Errand) -> T:
                 raise
             if now >= deadline:
                 raise TimedOut(f"{errand.standing} when the server went away", errand.again) from exc
+            import random  # noqa: PLC0415 - a server that answers costs none of it
+
             time.sleep(min(pause * random.uniform(0.5, 1), max(0.0, deadline - now)))  # noqa: S311 - jitter
             pause = min(pause * 2, LONGEST_PAUSE_S)
         else:

@@ -13,10 +13,15 @@ import threading
 PATIENCE_S = 0.3
 
 
+def plain(name: str) -> str | bytes:
+    """`name` so that Python does not load its tables of international names for one that needs none."""
+    return name.encode("ascii") if name.isascii() else name
+
+
 class _Lookup(threading.Thread):
     def __init__(self, name: str, port: int) -> None:
         super().__init__(daemon=True)  # one that hangs keeps no program from ending
-        self._asked = name, port
+        self._asked = plain(name), port
         self.found: list[str] = []
         self.failure: OSError | None = None
 
@@ -60,11 +65,11 @@ def connect(name: str, port: int, context: ssl.SSLContext, timeout_s: float) -> 
     failure: OSError | None = None
     for address in addresses_of(name, port, context):
         try:
-            raw = socket.create_connection((address, port), timeout_s)
+            raw = socket.create_connection((plain(address), port), timeout_s)  # type: ignore[arg-type] # bytes too
         except OSError as exc:
             failure = exc
             continue
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return context.wrap_socket(raw, server_hostname=name)
+        return context.wrap_socket(raw, server_hostname=plain(name))
     assert failure is not None  # noqa: S101 - there was at least one address
     raise failure

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from xwhep.common import trust
+from xwhep.common.authority import fetch_authority
 from xwhep.common.durable import write_private
 from xwhep.common.errors import NotAllowed, UsageError
 from xwhep.common.join import JoinLine
@@ -47,7 +47,7 @@ def join(line: JoinLine, name: str, machine: Machine, state: Path) -> Identity:
         UntrustedCertificate: the authority there is not the one of the line.
         AuthenticationFailed: the token of the line is not valid (any more).
     """
-    pem = line.authority or trust.fetch_authority(line.address, line.fingerprint)
+    pem = line.authority or fetch_authority(line.address, line.fingerprint)
     ca_file = f"ca-{line.fingerprint.removeprefix('sha256:')[:16]}.pem"
     write_private(state / ca_file, pem.encode())
     session = Session(line.address, state / ca_file)

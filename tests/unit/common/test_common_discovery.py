@@ -15,9 +15,10 @@ import pytest
 
 from deployed import Authority
 from xwhep.common import discovery
+from xwhep.common.authority import GridConnection, fetch_authority
 from xwhep.common.discovery import MAX_QUESTION_BYTES, answer_to, broadcast_addresses, find
 from xwhep.common.errors import ConnectionFailed
-from xwhep.common.trust import GridConnection, context_trusting, fetch_authority, fingerprint
+from xwhep.common.trust import context_trusting, fingerprint
 from xwhep.common.whereabouts import addresses_of, connect
 
 NAME = "grid.test"

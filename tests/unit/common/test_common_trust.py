@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from xwhep.common.authority import fetch_authority
 from xwhep.common.errors import ConnectionFailed, UntrustedCertificate
-from xwhep.common.trust import client_context, fetch_authority, fingerprint
+from xwhep.common.trust import client_context, fingerprint
 
 WRONG = "sha256:" + "0" * 64
 

@@ -29,7 +29,7 @@ DEPENDS = {
         *("python3-uvicorn", "python3-uvloop", "python3:any", SYSUSERS),
     ],
     "worker": ["bubblewrap", "python3-msgspec", "python3-urllib3", "python3:any", SYSUSERS],
-    "client": ["python3-msgspec", "python3:any"],
+    "client": ["python3-httptools", "python3-msgspec", "python3:any"],
 }
 SYSTEM_FILES = {
     "server": {

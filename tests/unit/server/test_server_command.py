@@ -9,9 +9,10 @@ import subprocess
 
 import pytest
 
+from xwhep.common.authority import fetch_authority
 from xwhep.common.errors import ALL_ERRORS, XwhepError
 from xwhep.common.join import parse_join_line
-from xwhep.common.trust import fetch_authority, fingerprint
+from xwhep.common.trust import fingerprint
 from xwhep.common.version import VERSION
 from xwhep.server.failures import COMMAND_FAILURES
 

@@ -13,8 +13,9 @@ import pytest
 from cryptography import x509
 
 from deployed import Authority, Deployed
+from xwhep.common.authority import fetch_authority
 from xwhep.common.join import parse_join_line
-from xwhep.common.trust import context_trusting, fetch_authority, fingerprint
+from xwhep.common.trust import context_trusting, fingerprint
 from xwhep.server import keeper
 from xwhep.server.authority_files import AuthorityFiles
 from xwhep.server.settings import load_settings
