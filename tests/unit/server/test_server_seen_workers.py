@@ -7,6 +7,8 @@ import json
 import pytest
 
 from live_server import MACHINE
+from xwhep.common.wire import Job, JobState
+from xwhep.server import discretion
 from xwhep.server.store.identity_records import Service
 
 ASSET = {**MACHINE, "shared": ["python3"]}
@@ -75,3 +77,35 @@ def test_a_user_cannot_ask_whether_there_is_a_private_worker_of_a_name(people):
         hidden, none = [bob.post(f"/v1/workers/{one}{path}", {}) for one in (theirs, "f" * len(theirs))]
         assert hidden.status == none.status == 404
         assert hidden.body["message"].replace(theirs, "") == none.body["message"].replace("f" * len(theirs), "")
+
+
+def test_a_job_that_others_may_read_does_not_name_its_private_worker(people, live):
+    ann, bob, boss = people["ann"], people["bob"], people["boss"]
+    token = boss.post("/v1/tokens/join", {"visibility": "private", "owner": "ann"}).body["token"]
+    worker = live.api(
+        live.api().post("/v1/enrol", {"join_token": token, "name": "hers", "machine": ASSET}).body["token"]
+    )
+    boss.post("/v1/apps", {"name": "tool", "shared": "python3"})
+    job = ann.submit(mode=0o755, needs={"worker": "hers"})
+    assert job["id"] in json.dumps(worker.ask().body)
+    for caller, name in ((ann, "hers"), (boss, "hers"), (bob, "")):
+        shown = caller.get(f"/v1/jobs/{job['id']}").body
+        assert shown["id"] == job["id"]
+        assert (shown.get("worker", ""), shown.get("needs", {}).get("worker", "")) == (name, name), caller
+        for path in ("/v1/jobs", f"/v1/jobs/{job['id']}/explain"):
+            assert ("hers" in json.dumps(caller.get(path).body)) == bool(name)
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("handed back by of-ann", "handed back by a worker"),
+        ("worker of-ann was lost", "a worker was lost"),
+        ("worker open was lost", "worker open was lost"),
+        ("handed back by gone", "handed back by a worker"),
+        ("wall clock limit", "wall clock limit"),
+    ],
+)
+def test_reasons_name_no_hidden_worker(reason, shown):
+    job = Job(id="j", owner="ann", state=JobState.PENDING, revision=1, created_at=1.0, app="a", reason=reason)
+    assert discretion._without_others(job, {"open"}).reason == shown

@@ -12,6 +12,7 @@ from xwhep.common.errors import InvalidRequest, NotAllowed
 from xwhep.common.wire import FINAL_STATES, Datum, Job, JobSpec, JobState, LeasedDatum
 from xwhep.server.auth import UserPrincipal
 from xwhep.server.checks import check_job, refuse, seconds, whole_number
+from xwhep.server.discretion import told
 from xwhep.server.explain import Standing, explain, known_lacks, obstacles
 from xwhep.server.grid import Grid
 from xwhep.server.http import MAX_WAIT_S, answer, body_of, grid_of, no_content, user_of, wait_for
@@ -70,7 +71,8 @@ async def list_jobs(request: Request) -> Response:
         before=query.get("before", ""),
         limit=whole_number(query.get("limit", str(DEFAULT_LIMIT)), "limit", MAX_LIMIT),
     )
-    return answer(await grid_of(request).store.jobs.jobs(wanted))
+    grid = grid_of(request)
+    return answer(await told(grid, user, await grid.store.jobs.jobs(wanted)))
 
 
 def _state(text: str) -> str:
@@ -96,7 +98,7 @@ async def show(request: Request) -> Response:
             job = await find_job(grid, user, job_id)
             if grid.stopping.is_set():
                 break
-    return answer(job)
+    return answer((await told(grid, user, [job]))[0])
 
 
 async def cancel(request: Request) -> Response:
@@ -105,13 +107,14 @@ async def cancel(request: Request) -> Response:
     job = await grid.store.jobs.cancel(request.path_params["id"])
     await account_for(grid, user, job.owner, ("job cancel", job.id))
     log_event("job cancelled", job=job.id, attempt=job.attempt, user=user.login)
-    return answer(job)
+    return answer((await told(grid, user, [job]))[0])
 
 
 async def explain_job(request: Request) -> Response:
     user, grid = await user_of(request), grid_of(request)
     job = await find_job(grid, user, request.path_params["id"])
-    return answer(explain(job, await _standings(grid, job) if job.state is JobState.PENDING else []))
+    standings = await _standings(grid, job) if job.state is JobState.PENDING else []
+    return answer(explain((await told(grid, user, [job]))[0], standings))
 
 
 async def _standings(grid: Grid, job: Job) -> list[Standing]:
