@@ -35,6 +35,8 @@ from server_calls import SOURCE, Caller, Server, percentile, prepare, user
 DATE = Path("/usr/bin/date").read_bytes()  # a program whose first act is to say when it started
 SAY_AND_STAY = b"#!/bin/sh\n/usr/bin/date +%s.%N > saying; mv saying started; sleep 60\n"
 FAR_S = 60.0
+# As debian/stage.py writes it into the package: `python -m` would load what finds modules first.
+LAUNCHER = "import sys; sys.path.insert(0, {source!r}); from xwhep.client.main import command; command()"
 
 
 @dataclass
@@ -63,8 +65,8 @@ class Grid:
         return process
 
     def client(self, *words: str, stdin: str = "") -> None:
-        environment = {**os.environ, "PYTHONPATH": str(self.source), "XWHEP_CLIENT_STATE": str(self.folder / "client")}
-        command = [sys.executable, "-m", "xwhep.client.main", *words]
+        environment = {**os.environ, "XWHEP_CLIENT_STATE": str(self.folder / "client")}
+        command = [sys.executable, "-I", "-c", LAUNCHER.format(source=str(self.source)), *words]
         subprocess.run(command, input=stdin, env=environment, capture_output=True, text=True, check=True)
 
     def stop(self) -> None:
