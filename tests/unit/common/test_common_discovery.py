@@ -225,13 +225,17 @@ def test_an_answer_is_never_longer_than_the_question() -> None:
         assert answer is None or len(answer) <= len(noise) <= MAX_QUESTION_BYTES
 
 
+def text(host: str | bytes) -> str:
+    return host.decode() if isinstance(host, bytes) else host
+
+
 @pytest.fixture
 def unresolved(monkeypatch) -> None:
     """No name server knows a name that ends in .test."""
     real = socket.getaddrinfo
 
     def answer(host, *rest, **more):
-        if str(host).endswith(".test"):
+        if text(host).endswith(".test"):
             raise socket.gaierror(socket.EAI_NONAME, "unknown")
         return real(host, *rest, **more)
 
@@ -272,7 +276,7 @@ def test_a_silent_name_server_is_not_waited_for(network, authority, tmp_path, mo
     real, silence = socket.getaddrinfo, threading.Event()
 
     def answer(host, *rest, **more):
-        if host == NAME:
+        if text(host) == NAME:
             silence.wait(20)
             raise socket.gaierror(socket.EAI_AGAIN, "nobody answers")
         return real(host, *rest, **more)
@@ -300,7 +304,7 @@ def test_each_address_of_a_name_is_tried(network, authority, tmp_path, monkeypat
     real = socket.getaddrinfo
 
     def answer(host, *rest, **more):
-        hosts = ("127.0.0.99", "127.0.0.1") if host == NAME else (host,)
+        hosts = ("127.0.0.99", "127.0.0.1") if text(host) == NAME else (host,)
         return [found for one in hosts for found in real(one, *rest, **more)]
 
     monkeypatch.setattr(socket, "getaddrinfo", answer)
