@@ -126,12 +126,14 @@ class NetworkTest(Section, frozen=True, kw_only=True):
     """The folder of pytest files that link the containers.
 
     Tests that carry the marker `endurance` are left out of every build's verdict and run in a step of their own; those
-    that carry the marker `beside` run in a process of their own, at the same time as the others.
+    that carry the marker `beside` run in a process of their own, at the same time as the others. Folders `apart` in it
+    hold tests that are nobody's verdict: they are neither run nor part of a key.
     """
 
     folder: str = "tests/network"
     endurance: Annotated[str, Meta(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?\Z")] = ""
     beside: Annotated[str, Meta(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?\Z")] = ""
+    apart: tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*\Z")], ...] = ()
     timeout_s: Annotated[int, Meta(ge=1)] = 600
 
 

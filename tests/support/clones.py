@@ -69,7 +69,8 @@ class Clone:
         """Commit a network test that is `text` and nothing else."""
         folder = self.folder / "tests" / "network"
         for path in folder.iterdir():
-            path.unlink()
+            if path.is_file():
+                path.unlink()
         (folder / "test_all.py").write_text(text)
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message", "another network test")

@@ -59,9 +59,15 @@ def recipe(settings: Settings, part: Part, engine: str, upstream: dict[str, str]
             f"the network test's folder {settings.network_test.folder!r} does not exist",
             next_step="correct [network_test] folder in the pipeline file",
         )
-    files = {"tests": digests_below(tests), "code": digests_of(Path(__file__), PLUGIN)}
+    files = {"tests": _own(settings, digests_below(tests)), "code": digests_of(Path(__file__), PLUGIN)}
     inputs = {"choice": part.choice, "beside": settings.network_test.beside, "engine": engine, **upstream}
     return Recipe(stage=part.stage, name=settings.product.name, inputs=inputs, files=files)
+
+
+def _own(settings: Settings, digests: dict[str, str]) -> dict[str, str]:
+    """Without the folders that are apart."""
+    apart = settings.network_test.apart
+    return {name: digest for name, digest in digests.items() if Path(name).parts[0] not in apart}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +106,7 @@ def pytest_command(settings: Settings, share: Share, lacks: Sequence[str] = ()) 
         f"--confcutdir={folder}",
         f"--junitxml={share.output / JUNIT}",
         f"--override-ini=pythonpath={folder}",
+        *(f"--ignore={folder / name}" for name in settings.network_test.apart),
         *(["-m", share.choice] if share.choice else []),
         *(["-p", f"xwhep_packaging.{PLUGIN.stem}"] if lacks else []),
     ]

@@ -218,6 +218,22 @@ def test_tests_import_what_lies_beside_them(settings: Settings, image: Output, d
     assert draft.facts["tests"] == 1
 
 
+def with_folder_apart(settings: Settings, content: str) -> Settings:
+    made = with_tests(settings, "def test_one(): pass\n")
+    folder = settings.root_folder / "tests" / "network" / "others"
+    folder.mkdir(exist_ok=True)
+    (folder / "test_other.py").write_text(content)
+    return msgspec.structs.replace(made, network_test=NetworkTest(apart=("others",)))
+
+
+def test_a_folder_that_is_apart_is_not_run(settings: Settings, image: Output, draft: Draft) -> None:
+    made = with_folder_apart(settings, "raise SystemExit('read')\n")
+    network_test.make_network_test(made, on(FakeEngine(), image), draft)
+    assert draft.facts["tests"] == 1
+    with pytest.raises(NetworkTestError):  # where nothing says that it is apart
+        network_test.make_network_test(with_tests(settings, "def test_one(): pass\n"), on(FakeEngine(), image), draft)
+
+
 # Keys
 
 
@@ -240,6 +256,14 @@ def test_byte_code_changes_no_key(settings: Settings) -> None:
     cache.mkdir()
     (cache / "test_small.pyc").write_bytes(b"x")
     assert network_test.recipe(made, ALL, "podman", {}).key == key
+
+
+def test_a_folder_that_is_apart_changes_no_key(settings: Settings) -> None:
+    key = network_test.recipe(with_folder_apart(settings, "# one\n"), ALL, "podman", {}).key
+    changed = with_folder_apart(settings, "# other\n")
+    assert network_test.recipe(changed, ALL, "podman", {}).key == key
+    everything = msgspec.structs.replace(changed, network_test=NetworkTest())
+    assert network_test.recipe(everything, ALL, "podman", {}).key != key
 
 
 def test_missing_folder(settings: Settings) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from clones import REPOSITORY
+
 ENGINES = ("podman", "docker")
 LIMIT_S = 60.0
 JOB = """
@@ -65,8 +67,7 @@ class Place:
 
 @pytest.fixture(params=ENGINES)
 def place(request: pytest.FixtureRequest, built: Any, tmp_path: Path) -> Iterator[Place]:
-    root = Path(__file__).parents[2]
-    shutil.copytree(root / "scripts", tmp_path / "scripts")
+    shutil.copytree(REPOSITORY / "scripts", tmp_path / "scripts")
     (tmp_path / "debs").mkdir()
     for row in built.latest()["debs"]:
         shutil.copy(row["path"], tmp_path / "debs")
