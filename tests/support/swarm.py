@@ -29,6 +29,16 @@ class Node:
         assert not check or done.returncode == 0, (argv, done.stdout, done.stderr)
         return done.stdout.strip()
 
+    def typed(self, script: str, folder: Path) -> str:
+        """Commands as a person types them on that machine."""
+        environment = {**os.environ, "DOCKER_HOST": self.socket}
+        argv = ["sh", "-euc", script]
+        done = subprocess.run(
+            argv, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, (script, done.stdout, done.stderr)
+        return done.stdout
+
     def unplug(self) -> None:
         """Pull its cable: for the others it is dead."""
         ip("-n", self.switch, "link", "set", f"port{self.number}", "down")

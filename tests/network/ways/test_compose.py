@@ -1,10 +1,15 @@
-"""A composed grid up and down as an administrator does it: real Compose, on podman and on a docker daemon."""
+"""A composed grid up and down as an administrator does it: real Compose, on podman and on a docker daemon.
+
+docs/howto/compose.md: the pipeline's commands on both; on docker those of "Without the pipeline" too, as they stand.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from howto import block
 from xwhep_packaging.deploy.compose import find_compose
 from xwhep_packaging.engines import PodmanEngine
 
@@ -95,6 +101,59 @@ def test_up_scaled_down_and_up_again(built: Any, engine: dict[str, str]) -> None
 
     built.doit("deploy:compose_up", **engine)
     assert ask(engine, "exec", f"{NAME}-server-1", "sha256sum", "/var/lib/xwhep-server/ca.pem") == before
+
+
+@pytest.fixture
+def terminal(built: Any, docker_daemon: str, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a person's shell: `docker compose` is the Compose that was found; root needs no sudo."""
+    plugins, programs = tmp_path / "docker" / "cli-plugins", tmp_path / "bin"
+    for folder in (plugins, programs):
+        folder.mkdir(parents=True)
+    (plugins / "docker-compose").symlink_to(find_compose()[0])
+    sudo = programs / "sudo"
+    sudo.write_text('#!/bin/sh\nexec "$@"\n')
+    sudo.chmod(0o755)
+    yield {
+        **os.environ,
+        "DOCKER_HOST": docker_daemon,
+        "DOCKER_CONFIG": str(plugins.parent),
+        "PATH": f"{programs}:{os.environ['PATH']}",
+    }
+    remove_all({"DOCKER_HOST": docker_daemon, "XWHEP_ENGINE": "docker"})
+
+
+def typed(environment: dict[str, str], script: str, folder: Path) -> str:
+    argv = ["sh", "-euc", script]
+    done = subprocess.run(argv, cwd=folder, env=environment, input="", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (script, done.stdout, done.stderr)
+    return done.stdout
+
+
+JOB = """
+printf '#!/bin/sh\\necho "hello $1"\\n' >hello.sh
+xw login >/dev/null
+xw app register hello hello.sh >/dev/null
+xw job submit hello --wait -- world
+"""
+
+
+def test_without_the_pipeline(built: Any, terminal: dict[str, str]) -> None:
+    """Up, a job, and the end, by the page's own commands."""
+    built.doit("deploy:compose", DOCKER_HOST=terminal["DOCKER_HOST"], XWHEP_ENGINE="docker")
+    folder = built.store / "deploy" / "compose"
+    shutil.rmtree(folder / "secrets", ignore_errors=True)
+    typed(terminal, block("compose", "docker compose up --detach --wait server"), folder)
+    engine = {"DOCKER_HOST": terminal["DOCKER_HOST"], "XWHEP_ENGINE": "docker"}
+    assert len(ours(engine, "container")) == 4
+    line, shell = block("compose", "docker compose run").splitlines()[:2]
+    client = ["docker", "compose", "run", "--rm", "--no-TTY", "client", "sh", "-euc", JOB]
+    assert shell == "docker compose run --rm client"
+    assert "hello world" in typed(terminal, f"{line} | {shlex.join(client)}", folder)
+
+    typed(terminal, block("compose", "docker compose rm"), folder)
+    assert ours(engine, "container") == []
+    assert ours(engine, "network") == []
+    assert set(ask(engine, "volume", "ls", "--quiet").split()) == {f"{NAME}_server", f"{NAME}_client"}
 
 
 def test_down_without_a_grid_says_what_to_type(built: Any, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A grid over three machines: docs/howto/swarm.md as it is written, then one machine dies."""
+"""A grid over three machines: the commands of docs/howto/swarm.md as they stand there; meanwhile one machine dies."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from howto import block
 from swarm import Node, three_nodes
 
 JOBS = 12
 LIMIT_S = 120.0
 SETTINGS = """[deploy]
-name = "lab"
-workers = 4
+workers = 2
 workers_per_node = 2
 worker_cpus = 0.2
 worker_memory_mb = 256
@@ -90,33 +90,50 @@ def healthy(node: Node, service: str) -> list[str]:
 
 
 def client(node: Node, image: str, script: str, text: str = "") -> str:
-    volume = "--volume=lab-client:/home/xwuser"
-    return node.docker("run", "--rm", "-i", "--network=lab_grid", volume, image, "sh", "-euc", script, text=text)
+    volume = "--volume=grid-client:/home/xwuser"
+    return node.docker("run", "--rm", "-i", "--network=grid_grid", volume, image, "sh", "-euc", script, text=text)
+
+
+def running(nodes: list[Node]) -> int:
+    return sum(len(healthy(node, "grid_worker")) for node in nodes)
+
+
+def raise_grid(manager: Node, folder: Path) -> str:
+    """As the page says; gives the server's container."""
+    node = manager.docker("info", "--format", "{{.Swarm.NodeID}}")
+    manager.typed(block("swarm", "docker node update", {"NODE": node}), folder)
+    (server,) = eventually(lambda: healthy(manager, "grid_server"))
+    manager.typed(block("swarm", "server="), folder)
+    manager.typed(block("swarm", "docker service scale"), folder)
+    return str(server)
 
 
 def test_a_node_dies_and_every_job_ends(built: Any, nodes: list[Node]) -> None:
     manager, second, third = nodes
     folder = stack_files(built)
-    files = [f"--compose-file={folder / name}.yaml" for name in ("server", "workers")]
-    node_id = manager.docker("info", "--format", "{{.Swarm.NodeID}}")
-    manager.docker("node", "update", "--label-add", "xwhep.server=true", node_id)
-    manager.docker("stack", "deploy", files[0], "--resolve-image", "never", "lab")
-    (server,) = eventually(lambda: healthy(manager, "lab_server"))
-    line = manager.docker("exec", server, "xwhep-server", "join-line", "worker")
-    manager.docker("secret", "create", "lab_worker_join", "-", text=line)
-    manager.docker("stack", "deploy", *files, "--resolve-image", "never", "lab")
-    eventually(lambda: sum(len(healthy(node, "lab_worker")) for node in nodes) == 4)
-    assert all(len(healthy(node, "lab_worker")) <= 2 for node in nodes)
+    server = raise_grid(manager, folder)
+    eventually(lambda: running(nodes) == 4)
+    assert all(len(healthy(node, "grid_worker")) <= 2 for node in nodes)
 
     image = next(row["tags"][0] for row in built.latest()["images"] if row["name"] == "client")
     line = manager.docker("exec", server, "xwhep-server", "join-line", "client")
     jobs = client(manager, image, SUBMIT, text=line).split()
     assert len(jobs) == JOBS
-    victim = next(node for node in (second, third) if healthy(node, "lab_worker"))
-    eventually(lambda: any("sleep 8" in victim.docker("top", each) for each in healthy(victim, "lab_worker")))
+    victim = next(node for node in (second, third) if healthy(node, "grid_worker"))
+    eventually(lambda: any("sleep 8" in victim.docker("top", each) for each in healthy(victim, "grid_worker")))
     victim.unplug()
     results = client(manager, image, f"cat >jobs; {RESULTS}", text="\n".join(jobs))
     assert sorted(results.splitlines()) == sorted(f"job {number}" for number in range(1, JOBS + 1))
     live = [node for node in nodes if node is not victim]
-    eventually(lambda: sum(len(healthy(node, "lab_worker")) for node in live) == 4)
+    eventually(lambda: running(live) == 4)
     victim.plug()
+    the_end(manager, folder)
+
+
+def the_end(manager: Node, folder: Path) -> None:
+    """As the page says: nothing of the grid is left but the server's data."""
+    manager.typed(block("swarm", "docker stack rm"), folder)
+    for kind in ("service", "secret", "config"):
+        assert manager.docker(kind, "ls", "--quiet") == ""
+    eventually(lambda: manager.docker("ps", "--quiet", "--filter", "name=grid_") == "")
+    assert "grid_server" in manager.docker("volume", "ls", "--quiet").split()
