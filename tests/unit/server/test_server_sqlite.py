@@ -119,8 +119,9 @@ def test_a_database_of_a_newer_server_is_refused(fast_folder):
     path = fast_folder / "xwhep.db"
     with closing(connect(path)) as connection:
         connection.execute("PRAGMA user_version = 999")
-    with pytest.raises(StateTooNew), transaction(path):
+    with pytest.raises(StateTooNew, match="the database has schema 999") as caught, transaction(path):
         pass
+    assert "xwhep-server restore --force FILE" in caught.value.next_step
 
 
 def test_a_migration_of_a_joined_branch_is_applied_though_a_later_one_was(fast_folder, monkeypatch):

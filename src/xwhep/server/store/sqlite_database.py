@@ -78,7 +78,8 @@ def migrate(connection: sqlite3.Connection) -> None:
     if version > newest:
         raise StateTooNew(
             f"the database has schema {version}, this server knows {newest}",
-            "install the server version that wrote it, or a newer one",
+            "install the server version that wrote it, or a newer one; or put back what you kept before the upgrade: "
+            "xwhep-server restore --force FILE",
         )
     applied = _applied(connection, version)
     for number, script in known:
