@@ -76,7 +76,7 @@ def ours(environment: dict[str, str], kind: str) -> list[str]:
     return ask(environment, kind, "ls", *extra, "--quiet", "--filter", label).split()
 
 
-def test_up_scaled_down_and_up_again(built: Any, engine: dict[str, str]) -> None:
+def test_up_scaled_down_and_up_again(built: Any, engine: dict[str, str], tmp_path: Path) -> None:
     out = built.doit("deploy:compose_up", "workers=2", **engine)
     assert "with 2 workers" in out
     assert "test job passed" in out
@@ -99,34 +99,13 @@ def test_up_scaled_down_and_up_again(built: Any, engine: dict[str, str]) -> None
     assert ours(engine, "network") == []
     assert f"{NAME}_server" in ours(engine, "volume")
 
-    built.doit("deploy:compose_up", **engine)
+    if engine["XWHEP_ENGINE"] == "docker":
+        up_without_the_pipeline(folder, engine, tmp_path)
+    else:
+        built.doit("deploy:compose_up", **engine)
     assert ask(engine, "exec", f"{NAME}-server-1", "sha256sum", "/var/lib/xwhep-server/ca.pem") == before
-
-
-@pytest.fixture
-def terminal(built: Any, docker_daemon: str, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The environment of a person's shell: `docker compose` is the Compose that was found; root needs no sudo."""
-    plugins, programs = tmp_path / "docker" / "cli-plugins", tmp_path / "bin"
-    for folder in (plugins, programs):
-        folder.mkdir(parents=True)
-    (plugins / "docker-compose").symlink_to(find_compose()[0])
-    sudo = programs / "sudo"
-    sudo.write_text('#!/bin/sh\nexec "$@"\n')
-    sudo.chmod(0o755)
-    yield {
-        **os.environ,
-        "DOCKER_HOST": docker_daemon,
-        "DOCKER_CONFIG": str(plugins.parent),
-        "PATH": f"{programs}:{os.environ['PATH']}",
-    }
-    remove_all({"DOCKER_HOST": docker_daemon, "XWHEP_ENGINE": "docker"})
-
-
-def typed(environment: dict[str, str], script: str, folder: Path) -> str:
-    argv = ["sh", "-euc", script]
-    done = subprocess.run(argv, cwd=folder, env=environment, input="", capture_output=True, text=True, check=False)
-    assert done.returncode == 0, (script, done.stdout, done.stderr)
-    return done.stdout
+    if engine["XWHEP_ENGINE"] == "docker":
+        the_end(folder, engine, tmp_path)
 
 
 JOB = """
@@ -137,20 +116,42 @@ xw job submit hello --wait -- world
 """
 
 
-def test_without_the_pipeline(built: Any, terminal: dict[str, str]) -> None:
-    """Up, a job, and the end, by the page's own commands."""
-    built.doit("deploy:compose", DOCKER_HOST=terminal["DOCKER_HOST"], XWHEP_ENGINE="docker")
-    folder = built.store / "deploy" / "compose"
-    shutil.rmtree(folder / "secrets", ignore_errors=True)
-    typed(terminal, block("compose", "docker compose up --detach --wait server"), folder)
-    engine = {"DOCKER_HOST": terminal["DOCKER_HOST"], "XWHEP_ENGINE": "docker"}
+def terminal(engine: dict[str, str], folder: Path) -> dict[str, str]:
+    """The environment of a person's shell: `docker compose` is the Compose that was found; root needs no sudo."""
+    plugins, programs = folder / "docker" / "cli-plugins", folder / "bin"
+    for each in (plugins, programs):
+        each.mkdir(parents=True, exist_ok=True)
+    plugin, sudo = plugins / "docker-compose", programs / "sudo"
+    plugin.unlink(missing_ok=True)
+    plugin.symlink_to(find_compose()[0])
+    sudo.write_text('#!/bin/sh\nexec "$@"\n')
+    sudo.chmod(0o755)
+    found = {"DOCKER_HOST": engine["DOCKER_HOST"], "DOCKER_CONFIG": str(plugins.parent)}
+    return {**os.environ, **found, "PATH": f"{programs}:{os.environ['PATH']}"}
+
+
+def typed(environment: dict[str, str], script: str, folder: Path) -> str:
+    argv = ["sh", "-euc", script]
+    done = subprocess.run(argv, cwd=folder, env=environment, input="", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (script, done.stdout, done.stderr)
+    return done.stdout
+
+
+def up_without_the_pipeline(folder: Path, engine: dict[str, str], scratch: Path) -> None:
+    """The page's own commands, and a job through the grid."""
+    environment = terminal(engine, scratch)
+    shutil.rmtree(folder / "secrets")
+    typed(environment, block("compose", "docker compose up --detach --wait server"), folder)
     assert len(ours(engine, "container")) == 4
     line, shell = block("compose", "docker compose run").splitlines()[:2]
-    client = ["docker", "compose", "run", "--rm", "--no-TTY", "client", "sh", "-euc", JOB]
     assert shell == "docker compose run --rm client"
-    assert "hello world" in typed(terminal, f"{line} | {shlex.join(client)}", folder)
+    client = shlex.join(["docker", "compose", "run", "--rm", "--no-TTY", "client", "sh", "-euc", JOB])
+    assert "hello world" in typed(environment, f"{line} | {client}", folder)
 
-    typed(terminal, block("compose", "docker compose rm"), folder)
+
+def the_end(folder: Path, engine: dict[str, str], scratch: Path) -> None:
+    """As the page says; the workers' volumes go too, the server's and the client's stay."""
+    typed(terminal(engine, scratch), block("compose", "docker compose rm"), folder)
     assert ours(engine, "container") == []
     assert ours(engine, "network") == []
     assert set(ask(engine, "volume", "ls", "--quiet").split()) == {f"{NAME}_server", f"{NAME}_client"}
