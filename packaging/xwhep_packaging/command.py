@@ -185,7 +185,7 @@ def background(command: Command) -> Iterator[subprocess.Popen[str]]:
         try:
             yield process
         finally:
-            stop_group(process)
+            stop_group(process, command.grace_s)
 
 
 def with_parent_death(argv: list[str]) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from xwhep_packaging import command
+from xwhep_packaging import command, temporary
 from xwhep_packaging.errors import PipelineError
 from xwhep_packaging.events import Events
 
@@ -187,6 +187,7 @@ def stop_on_signals() -> None:
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_IGN)
         command.stop_all()
+        temporary.wait_for_other_threads()
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -227,6 +227,8 @@ class Handler(BaseHTTPRequestHandler):
     def _exec_start(self, name: str) -> None:
         execution = self._execution(name)
         asked = self._body()
+        if not execution.box.is_running:
+            raise Refused(409, f"{execution.box.name} is not running")
         if asked.get("Detach"):
             program, _ = execution.start()
             threading.Thread(target=lambda: self._finish(execution, program), daemon=True).start()

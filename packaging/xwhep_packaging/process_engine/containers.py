@@ -11,7 +11,7 @@ import secrets
 import shutil
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,7 +88,9 @@ class Execution:
     def start(self) -> tuple[Program, Output]:
         place = self.box.place(self.body.get("Env") or (), self.body.get("User") or "", self.body.get("WorkingDir"))
         output = Output()
-        return Program(place, self.body["Cmd"], output, tty=bool(self.body.get("Tty"))), output
+        return self.box.further(
+            lambda: Program(place, self.body["Cmd"], output, tty=bool(self.body.get("Tty")))
+        ), output
 
 
 @dataclass(kw_only=True)
@@ -107,6 +109,9 @@ class Box:
     volumes: dict[str, Volume] = field(default_factory=dict)  # path in the root -> volume
     output: Output = field(default_factory=Output)
     program: Program | None = None
+    others: list[Program] = field(default_factory=list)  # what was started in it later
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    is_ending: bool = False
     exit_code: int = 0
     started_at: str = ""
     finished_at: str = ""
@@ -155,6 +160,7 @@ class Box:
         entrypoint = self.image.get("Entrypoint") or [] if entry is None else entry
         asked = self.body.get("Cmd") or ([] if entry is not None else self.image.get("Cmd") or [])
         self.ended.clear()
+        self.is_ending = False
         self.started_at, self.output.ended = now(), False
         program = self.program = Program(self.place(), [*entrypoint, *asked], self.output, tty=self.tty)
         threading.Thread(target=self._watch, args=(program,), daemon=True).start()
@@ -163,17 +169,42 @@ class Box:
         """When the first process ends, all others do."""
         code = program.process.wait()
         self.finished_at = now()
-        running.kill_marked(self.mark)
+        with self.lock:
+            self.is_ending = True
+        self._kill_all()
         program.wait()
         self.exit_code = 128 - code if code < 0 else code
         self.ended.set()
+
+    def further(self, begin: Callable[[], Program]) -> Program:
+        """One more program in it, which ends with it, even when the end comes between the two."""
+        with self.lock:
+            program = begin()
+            self.others = [one for one in self.others if one.process.poll() is None] + [program]
+            if self.is_ending:
+                program.process.kill()
+        return program
+
+    def _kill_all(self) -> None:
+        """By their numbers too: a process that is only just being started has no mark yet."""
+        with self.lock:
+            for program in (self.program, *self.others):
+                if program is not None:
+                    program.process.kill()
+        running.kill_marked(self.mark)
+
+    def end(self) -> None:
+        """At once."""
+        if self.is_running:
+            self._kill_all()
+            self.ended.wait()
 
     def kill(self, name: str) -> None:
         if not self.is_running or self.program is None:
             raise Refused(409, f"{self.name} is not running")
         number = int(name) if name.isdigit() else signal.Signals[name if name.startswith("SIG") else f"SIG{name}"]
         if number == signal.SIGKILL:
-            running.kill_marked(self.mark)
+            self._kill_all()
         else:
             self.program.process.send_signal(number)
 
@@ -182,8 +213,7 @@ class Box:
             return
         self.kill(str(self.body.get("StopSignal") or self.image.get("StopSignal") or "SIGTERM"))
         if not self.ended.wait(grace_s):
-            running.kill_marked(self.mark)
-            self.ended.wait()
+            self.end()
 
     def shown(self) -> dict[str, Any]:
         """As `docker inspect` shows it."""
@@ -308,9 +338,7 @@ class Host:
     def remove(self, box: Box, *, force: bool) -> None:
         if box.is_running and not force:
             raise Refused(409, f"{box.name} is running")
-        if box.is_running:
-            running.kill_marked(box.mark)
-            box.ended.wait()
+        box.end()
         with self.lock:
             for path, volume in box.volumes.items():
                 volume.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -332,5 +360,6 @@ class Host:
         del self.volumes[name]
 
     def close(self) -> None:
+        """End all that runs. The folder is its maker's, who removes it with all that is in it."""
         for box in list(self.boxes.values()):
-            self.remove(box, force=True)
+            box.end()

@@ -232,6 +232,14 @@ def test_background_service_ends_with_the_block(tmp_path: Path) -> None:
     assert not is_alive(service.pid)
 
 
+@pytest.mark.parametrize(("grace_s", "tidies"), [(0.2, False), (WAIT_S, True)])
+def test_background_service_has_its_own_grace(tmp_path: Path, grace_s: float, tidies: bool) -> None:
+    script = f"trap 'sleep 0.5; touch {tmp_path}/tidy; exit 3' TERM; touch {tmp_path}/on; while :; do sleep 0.05; done"
+    with command.background(shell(script, grace_s=grace_s)):
+        wait_for((tmp_path / "on").exists)
+    assert (tmp_path / "tidy").exists() == tidies
+
+
 def test_background_service_ends_when_the_block_fails() -> None:
     with pytest.raises(BuildError), command.background(shell("exec sleep 60")) as service:
         raise BuildError("in the block")

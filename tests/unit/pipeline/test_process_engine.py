@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +28,7 @@ from xwhep_packaging.process_engine.api import Handler
 from xwhep_packaging.process_engine.containers import Host, Network, Refused
 from xwhep_packaging.settings import Settings
 
+WAIT_S = 10.0
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="chroot(2) is root's")
 LOOP = "trap 'echo ended; exit 3' INT; echo started; while :; do sleep 0.02; done"
 NOTHING = Powers(mounts=False, network=False, users=False, chroot=False)
@@ -97,6 +99,65 @@ def test_a_kill_takes_everything_that_it_started_along(client: docker.DockerClie
     box.kill()
     assert box.wait()["StatusCode"] == 137
     assert [pid for pid, own in running.marked() if own == mark and not running._is_zombie(pid)] == []
+
+
+@pytest.fixture
+def slow_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From its call on, what is started stays as it is before it has its container's mark."""
+
+    def begin() -> None:
+        script = tmp_path / "enter.py"
+        script.write_text("import time\ntime.sleep(60)\n")
+        monkeypatch.setattr(running, "ENTER", script)
+
+    return begin
+
+
+@root_only
+@pytest.mark.parametrize("how", ["kill", "stop", "remove"])
+def test_what_is_only_just_being_started_ends_too(
+    client: docker.DockerClient, host: Host, slow_start: Callable[[], None], how: str
+) -> None:
+    slow_start()
+    box = run(client, "true")
+    first = host.box(box.id).program
+    assert first is not None
+    {"kill": box.kill, "stop": lambda: box.stop(timeout=0), "remove": lambda: box.remove(force=True)}[how]()
+    assert first.process.wait(WAIT_S) < 0
+
+
+@root_only
+def test_a_command_that_is_only_just_being_started_ends_with_its_container(
+    client: docker.DockerClient, host: Host, slow_start: Callable[[], None]
+) -> None:
+    box = run(client, "sleep 300")
+    slow_start()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(box.exec_run, ["true"])
+        deadline = time.monotonic() + WAIT_S
+        while not host.box(box.id).others:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        box.kill()
+        assert asked.result(WAIT_S).exit_code == 137
+
+
+@root_only
+def test_a_command_for_a_container_that_has_ended_meanwhile_is_refused(client: docker.DockerClient) -> None:
+    box = run(client, "sleep 300")
+    asked = client.api.exec_create(box.id, ["true"])["Id"]
+    box.kill()
+    box.wait()
+    with pytest.raises(docker.errors.APIError, match="is not running"):
+        client.api.exec_start(asked)
+
+
+@root_only
+def test_a_command_begun_while_its_container_ends_ends_too(client: docker.DockerClient, host: Host) -> None:
+    box = host.box(run(client, "sleep 300").id)
+    box.is_ending = True
+    begun = box.further(lambda: running.Program(box.place(), ["sleep", "300"], running.Output()))
+    assert begun.process.wait(WAIT_S) == -9
 
 
 @root_only
@@ -228,7 +289,7 @@ def test_the_service_ends_with_all_that_it_runs(tmp_path: Path) -> None:
         assert client.ping()
         assert cast(dict[str, str], client.version())["Version"] == "process"
         client.close()
-    assert not Path(address.removeprefix("unix://")).exists()
+    assert not Path(address.removeprefix("unix://")).parent.exists()
 
 
 # Tests that need more than it has
