@@ -29,6 +29,8 @@ STATE = {"server": "/var/lib/xwhep-server", "worker": "/var/lib/xwhep-worker", "
 # On a very busy machine podman 4.3 now and then fails to start a command; that of a missing command reads otherwise.
 ENGINE_FAILED = re.compile(rb"exec failed: (?!.*executable file not found)")
 TRIES = 3
+CALL_S = 240  # of one command: what waits for a container that has died must not take all of the test's time
+CALL_ENDED = 124  # what timeout(1) says then
 SHELL: dict[str, Any] = {"command": ["/bin/bash"], "tty": True, "stdin_open": True}
 
 
@@ -58,14 +60,23 @@ class Box:
             answer = self._once(argv, environment or {})
             if answer.exit_code not in (126, 127) or not ENGINE_FAILED.search(answer.stderr):
                 break
+        if answer.exit_code == CALL_ENDED:
+            pytest.fail(
+                f"{argv} in {self.name} has not ended in {CALL_S} s: {answer}; containers: {self._neighbours()}"
+            )
         if check:
             assert answer.exit_code == 0, f"{argv} in {self.name}: {answer}"
         return answer
 
     def _once(self, argv: Sequence[str], environment: dict[str, str]) -> Answer:
-        ran = self.raw.exec_run(list(argv), environment=environment, demux=True)
+        ran = self.raw.exec_run(["timeout", str(CALL_S), *argv], environment=environment, demux=True)
         stdout, stderr = ran.output
         return Answer(exit_code=ran.exit_code, stdout=stdout or b"", stderr=stderr or b"")
+
+    def _neighbours(self) -> dict[str, str]:
+        """Whether each container of this run still runs."""
+        run = {"label": f"{LABEL}={self.raw.labels[LABEL]}"}
+        return {one.name: one.status for one in self.raw.client.containers.list(all=True, filters=run)}
 
     def shell(self, script: str, **environment: str) -> Answer:
         return self.call("/bin/bash", "-euc", script, environment=environment)

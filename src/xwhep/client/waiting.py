@@ -114,9 +114,10 @@ def patiently(server: Server, path: str, kind: type[T], errand: Errand) -> T:
             now = time.monotonic()
             if not away_since:
                 away_since = now
-                note(f"{exc}; trying again until it is back")
+                note(f"{exc}; trying again for {_minutes(AWAY_LIMIT_S)}")
             if now - away_since > AWAY_LIMIT_S:
-                raise
+                message = f"{exc}, and was not back in {_minutes(AWAY_LIMIT_S)}; {errand.standing}"
+                raise ConnectionFailed(message, f"{errand.again}  # when the server is back") from exc
             if now >= deadline:
                 raise TimedOut(f"{errand.standing} when the server went away", errand.again) from exc
             import random  # noqa: PLC0415 - a server that answers costs none of it
@@ -127,6 +128,10 @@ def patiently(server: Server, path: str, kind: type[T], errand: Errand) -> T:
             if away_since:
                 note("the server is back")
             return news
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:g} minutes"
 
 
 def tell_summary(summary: JobSummary) -> None:

@@ -234,11 +234,12 @@ def test_waiting_tells_what_shows_and_only_that(server, grid):
 
 def test_waiting_gives_up_when_the_server_stays_away(server, grid, monkeypatch, capsys):
     job = job_of(grid)
-    monkeypatch.setattr(waiting, "AWAY_LIMIT_S", 0.5)
+    monkeypatch.setattr(waiting, "AWAY_LIMIT_S", 0.6)
     grid.stop()
-    with pytest.raises(errors.ConnectionFailed):
+    with pytest.raises(errors.ConnectionFailed, match=r"not back in 0.01 minutes; job j1 was pending$") as caught:
         waiting.wait_for(server, job, lambda one: None)
-    assert capsys.readouterr().err.count("trying again") == 1
+    assert caught.value.next_step.startswith("xw job wait j1 ")
+    assert capsys.readouterr().err.count("trying again for 0.01 minutes") == 1
 
 
 def test_waiting_does_not_hide_a_refusal(server, grid):
