@@ -1,5 +1,7 @@
 """The public role images, bound to nothing, run in each of the ways of images/README.md, locked down as it says.
 
+docs/howto/run-by-hand.md has the same commands for a person.
+
 mounted files         /etc/xwhep/ROLE-deployment of a deployment's packages, read-only
 environment           XWHEP_SERVER_NAME, and XWHEP_JOIN
 first-start defaults  no setting at all: the server makes what it needs, worker and client are told once

@@ -1,4 +1,7 @@
-"""The packages from an apt source on a bare Debian machine with systemd: installed, working, upgraded, purged."""
+"""The packages from an apt source on a bare Debian machine with systemd: installed, working, upgraded, purged.
+
+docs/howto/plain-debian.md, and what docs/howto/upgrade.md says of packages.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@
     docker run --network=ID xwworkerimg_TIME
     docker run -ti --network=ID xwclientimg_TIME /bin/bash          -> a job goes through
 
-With docker, and with podman under docker's name, as Debian's package podman-docker has it.
+The images are those of docs/howto/configure.md. With docker, and with podman under docker's name, as Debian's package
+podman-docker has it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""images/server-master: from a git URL to packages and a server image, with what builds in containers are given."""
+"""images/server-master: from a git URL to packages and a server image, with what builds in containers are given.
+
+The commands of docs/howto/server-master.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""scripts/start-* with real engines: packages in a folder become a grid that does a job, and nothing of it stays."""
+"""scripts/start-* with real engines: packages in a folder become a grid that does a job, and nothing of it stays.
+
+docs/howto/connect-to-a-platform.md.
+"""
 
 from __future__ import annotations
 
