@@ -1,4 +1,4 @@
-"""The gates that try the packages, without a root: what they read, call and say; nightly tests let them run."""
+"""The gates that try the packages, without a root: what they read, call and say; integration tests let them run."""
 
 from __future__ import annotations
 
