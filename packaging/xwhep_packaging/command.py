@@ -147,8 +147,7 @@ def _finish(command: Command, process: subprocess.Popen[str]) -> tuple[str | Non
 
 @contextmanager
 def _started(command: Command, argv: list[str], out: IO[str] | int, err: int) -> Iterator[subprocess.Popen[str]]:
-    if _running.stopping:
-        raise CommandError(f"{argv[0]} is not started: the run is being stopped")
+    _refuse_when_stopping(argv)
     try:
         process = subprocess.Popen(
             with_parent_death(argv),
@@ -165,10 +164,16 @@ def _started(command: Command, argv: list[str], out: IO[str] | int, err: int) ->
         raise CommandError(f"cannot start {argv[0]}", cause=str(exc)) from exc
     with process, _tracked(process, command.grace_s):
         try:
+            _refuse_when_stopping(argv)  # again: `stop_all` may have looked while the tool was being started
             yield process
         except BaseException:
             stop_group(process, command.grace_s)
             raise
+
+
+def _refuse_when_stopping(argv: list[str]) -> None:
+    if _running.stopping:
+        raise CommandError(f"{argv[0]} is not started: the run is being stopped")
 
 
 @contextmanager
@@ -235,7 +240,8 @@ def _tracked(process: subprocess.Popen[str], grace_s: float) -> Iterator[None]:
 def stop_all() -> None:
     """Stop every tool still running and start no more; called once when the pipeline is interrupted.
 
-    Newest first: a test that still needs its service to clean up was started after it.
+    Newest first: a test that still needs its service to clean up was started after it. Who starts a tool lists it and
+    then looks whether to stop, here it is the other way round: one of them sees the other.
     """
     _running.stopping = True
     for process, grace_s in reversed(list(_running.processes)):

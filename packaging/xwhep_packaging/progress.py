@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xwhep_packaging.live import Forecast, Running, View
 
 INTERRUPTED = 130
+WAKE_S = 0.5
 DONE, FAILED = "✓", "✗"
 SPEAK_FOR_THEMSELVES = (
     "build",
@@ -122,6 +123,7 @@ class Progress:
     def complete_run(self) -> None:
         """Print what failed. SystemExit because doit knows only the statuses 1 and 2, and ours say more."""
         interrupted = sys.exc_info()[0] is KeyboardInterrupt
+        signal.setitimer(signal.ITIMER_REAL, 0)
         if self.view:
             self.view.end()
         code = INTERRUPTED if interrupted else next(iter(self.failed_codes), 0)
@@ -182,7 +184,11 @@ def _is_announced(task: Any) -> bool:
 
 
 def stop_on_signals() -> None:
-    """SIGTERM and SIGINT stop every running tool, newest first, then end the run as Ctrl-C does."""
+    """SIGTERM and SIGINT stop every running tool, newest first, then end the run as Ctrl-C does.
+
+    Python calls these in the main thread once that runs Python again. doit's waits there for the steps without an end;
+    a signal that comes just before it waits, or to another thread, would be lost: so it is woken now and then.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_IGN)
@@ -192,3 +198,5 @@ def stop_on_signals() -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    signal.signal(signal.SIGALRM, lambda number, frame: None)
+    signal.setitimer(signal.ITIMER_REAL, WAKE_S, WAKE_S)

@@ -301,3 +301,20 @@ STOPPER = """
 def test_stop_all_stops_every_tool_and_starts_no_more(tmp_path: Path) -> None:
     assert start_parent(STOPPER, tmp_path).wait(WAIT_S) == 42
     assert not any(is_alive(int(path.read_text())) for path in tmp_path.iterdir())
+
+
+def test_a_tool_that_is_just_being_started_is_stopped_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs already, and nobody has it on a list yet."""
+    start = subprocess.Popen
+
+    def slow_start(*given: object, **named: object) -> subprocess.Popen[str]:
+        process = start(*given, **named)  # type: ignore[call-overload]
+        read_pid(tmp_path / "pid")
+        command.stop_all()
+        return process  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(command, "_running", command._Running())
+    monkeypatch.setattr(command.subprocess, "Popen", slow_start)
+    with pytest.raises(CommandError, match="being stopped"):
+        command.run(shell(f"echo $$ > {tmp_path}/pid; exec sleep 60", timeout_s=WAIT_S))
+    assert not is_alive(read_pid(tmp_path / "pid"))

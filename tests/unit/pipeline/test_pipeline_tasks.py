@@ -169,6 +169,28 @@ def test_interrupted_run_stops_its_tools_and_says_so(tmp_path: Path, number: sig
         time.sleep(0.01)
 
 
+def test_a_signal_that_another_thread_gets_stops_the_run_too(tmp_path: Path) -> None:
+    """The main thread, which has to act on it, waits for the step."""
+    dodo = """
+        import signal, threading
+        def wait():
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+            command.run(command.Command(argv=["sleep", "60"]))
+        def task_one():
+            return {"actions": [(tasks.guarded, [wait])], "io": {"capture": False}}
+    """
+    done = subprocess.run(
+        doit_argv(tmp_path, dodo, "-n", "2", "one"),
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert done.returncode == 130, done.stdout + done.stderr
+
+
 def test_a_killed_tool_is_noticed_and_ends_its_step(tmp_path: Path) -> None:
     """As the kernel kills it when memory is short. What runs beside it is finished; nothing hangs."""
     dodo = """
