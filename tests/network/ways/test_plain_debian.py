@@ -1,12 +1,14 @@
 """The packages from an apt source on a bare Debian machine with systemd: installed, working, upgraded, purged.
 
-docs/howto/plain-debian.md, and what docs/howto/upgrade.md says of packages.
+docs/howto/plain-debian.md, whose commands make the source and install from it, and what docs/howto/upgrade.md says of
+packages.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -15,8 +17,10 @@ from pathlib import Path
 
 import pytest
 
+import howto
 from clones import REPOSITORY
 from grids import Grid
+from howto import block
 from machines import Machine, booted, make_root, why_not
 from releases import PREVIOUS, packages
 from workshop import LOCK
@@ -31,6 +35,9 @@ SOON_S = 30.0
 PROGRAM = '#!/bin/sh\nsleep "$2"\necho "hello $1"\n'
 AS_SERVER = ("runuser", "--user", "xwhep-server", "--", "xwhep-server")
 SOURCE = "etc/apt/sources.list.d/xwhep.sources"
+PAGE = "plain-debian"
+INSTALLS = re.compile(r"`(apt install [^`]+)`")
+APT = 'apt() { apt-get --yes --no-install-recommends "$@"; }'  # nobody answers, and there is no more than we put there
 LONG_S = "4"  # a job that an upgrade finds running
 
 
@@ -39,7 +46,7 @@ class Source:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir()
+        folder.mkdir(parents=True)
         known = lockfile.read(LOCK)
         assert known is not None
         cache = DebCache(settings.load(REPOSITORY / "packaging" / "pipeline.toml").cache_folder)
@@ -50,10 +57,11 @@ class Source:
         shutil.copyfile(deb, self.folder / deb.name)
 
     def publish(self, machine: Machine) -> None:
-        index = subprocess.run(["apt-ftparchive", "packages", "."], cwd=self.folder, check=True, capture_output=True)
-        (self.folder / "Packages").write_bytes(index.stdout)
-        (machine.root / "etc" / "apt" / "sources.list").write_text("deb [trusted=yes] file:/source ./\n")
-        machine.run("apt-get", "update")
+        """As the page says, from where it was built to what the machine is told. Debian's own source is far away."""
+        *_, index = block(PAGE, "cd /srv/xwhep", {"/srv/xwhep": str(self.folder)}).splitlines()
+        subprocess.run(["sh", "-euc", index], check=True, capture_output=True)
+        (machine.root / "etc" / "apt" / "sources.list").write_text("")
+        machine.run("sh", "-euc", block(PAGE, "apt update"))
 
 
 @pytest.fixture(scope="module")
@@ -62,21 +70,24 @@ def source(configured: Grid, tmp_path_factory: pytest.TempPathFactory) -> Source
         pytest.skip(f"this machine cannot boot another one in namespaces: {reason}")
     root = tmp_path_factory.mktemp("machine") / "root"
     make_root(root)
-    return Source(root / "source")
+    return Source(root / "srv" / "xwhep")
 
 
 @pytest.fixture(scope="module")
 def machine(configured: Grid, source: Source) -> Iterator[Machine]:
     """All six packages are installed, each role's own from the release before, and a program is registered."""
-    with booted(source.folder.parent) as machine:
+    root = source.folder.parents[1]
+    with booted(root) as machine:
         for role in ROLES:
             source.put(packages(PREVIOUS)[f"xwhep-{role}"])
             source.put(configured.conf_package(role))
         source.publish(machine)
-        machine.run("apt-get", "install", "--yes", "--no-install-recommends", *NAMES)
+        for line in INSTALLS.findall((howto.PAGES / f"{PAGE}.md").read_text(encoding="utf-8")):
+            machine.run("sh", "-euc", f"{APT}; {line}")
         machine.run("sh", text=machine.run(*AS_SERVER, "join-line", "client").stdout)
         (machine.root / "root" / "hello.sh").write_text(PROGRAM)
         machine.run("xw", "app", "register", "hello", "hello.sh")
+    with booted(root) as machine:  # the power failed: what is installed starts by itself
         yield machine
 
 
@@ -105,8 +116,12 @@ def test_unit_runs_hardened_as_its_own_user(machine: Machine, role: str, most: f
     assert f"\nUid:\t{user}\t{user}\t{user}\t{user}\n" in status
     assert "\nSeccomp:\t2\n" in status
     assert "\nNoNewPrivs:\t1\n" in status
-    said = machine.run("systemd-analyze", "security", "--no-pager", unit, check=False).stdout.splitlines()[-1]
-    assert float(said.rpartition(": ")[2].split()[0]) <= most
+    analyze = ("systemd-analyze", "security", "--no-pager")
+    for words in ((unit,), ("--offline=true", f"/usr/lib/systemd/system/{unit}")):
+        said = machine.run(*analyze, *words, check=False).stdout.splitlines()[-1]
+        exposed = float(said.rpartition(": ")[2].split()[0])
+        assert exposed <= most
+        assert f"{exposed} for the {role}" in (howto.PAGES / f"{PAGE}.md").read_text(encoding="utf-8")
 
 
 def test_join_line_is_the_deployments(machine: Machine, configured: Grid) -> None:
@@ -119,6 +134,20 @@ def test_a_server_that_restarted_is_met_at_once(machine: Machine) -> None:
     """systemd says "started" when the server answers; three times, since one may be luck."""
     again = "systemctl restart xwhep-server && xw app list"
     assert machine.run("sh", "-euc", f"{again} && {again} && {again}").stdout.count("hello") == 3
+
+
+@pytest.mark.parametrize("role", ["server", "worker"])
+def test_what_is_killed_comes_back(machine: Machine, role: str) -> None:
+    unit = f"xwhep-{role}"
+    machine.run("systemctl", "kill", "--signal=KILL", unit)
+    deadline = time.monotonic() + SOON_S
+    while restarts(machine, unit) == 0 or machine.run("systemctl", "is-active", unit, check=False).stdout != "active\n":
+        assert time.monotonic() < deadline, machine.journal()
+        time.sleep(0.1)
+
+
+def restarts(machine: Machine, unit: str) -> int:
+    return int(machine.run("systemctl", "show", "--property=NRestarts", "--value", unit).stdout)
 
 
 def test_a_job_passes_through_server_and_worker(machine: Machine) -> None:
@@ -181,7 +210,8 @@ def test_back_to_the_release_before(machine: Machine) -> None:
 
 
 def test_purged_without_a_trace(machine: Machine) -> None:
-    (machine.root / SOURCE).unlink()  # the administrator's own
+    for path in (SOURCE, SOURCE.replace(".sources", ".list")):  # the administrator's own
+        (machine.root / path).unlink()
     machine.run("apt-get", "purge", "--yes", *NAMES)
     assert "xwhep" not in machine.run("systemctl", "list-units", "--all", "--full", "xwhep*", "--no-legend").stdout
     for folder in ("etc", "usr/bin", "usr/lib/systemd", "usr/share", "var/lib"):
