@@ -136,8 +136,8 @@ def upgraded(
         yield done
 
 
-def start_server(hand: ByHand, image: str, *options: str, volume: str = "server") -> None:
-    hand.start("server", image, hand.volume(volume, HOMES["server"]), *options)
+def start_server(hand: ByHand, image: str, *options: str) -> None:
+    hand.start("server", image, hand.volume("server", HOMES["server"]), *options)
     hand.says("server", " ready ")
 
 
@@ -215,6 +215,32 @@ def test_the_worker_follows(upgraded: Upgraded, configured: Grid) -> None:
     assert workers(hand) == known
 
 
+@pytest.mark.nightly  # with containers; the programs alone do it in test_skew.py
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_older_server_goes_on_with_todays_database_or_says_what_to_do(
+    upgraded: Upgraded, configured: Grid, earlier: Callable[..., str], version: str
+) -> None:
+    """It goes on, with all that came since, if the database has the form that it knows; else it changes nothing."""
+    hand, image = upgraded.hand, earlier("server", version)
+    hand.inside("client", "xw", "job", "wait", *upgraded.made)
+    hand.stop("server")
+    if schema(packages(version)["xwhep-server"]) == schema(configured.package("server")):
+        start_server(hand, image, *upgraded.again)
+        assert upgraded.version() == version
+        assert results(hand, *upgraded.made) == KEPT
+        one_more_job(hand, version)
+        hand.stop("server")
+    else:
+        said = hand.podman(
+            "run", "--rm", "--no-healthcheck", hand.volume("server", HOMES["server"]), image, check=False
+        )
+        assert "install the server version that wrote it" in said
+        assert "Traceback" not in said
+    start_server(hand, configured.image("server"), *upgraded.again)
+    assert results(hand, *upgraded.made) == KEPT
+    one_more_job(hand, "today")
+
+
 def test_backup_and_restore_into_another_volume(upgraded: Upgraded, configured: Grid) -> None:
     """The commands of docs/howto/backup-and-restore.md."""
     upgraded.typed("backup-and-restore", "(umask")
@@ -222,32 +248,12 @@ def test_backup_and_restore_into_another_volume(upgraded: Upgraded, configured: 
     assert results(upgraded.hand, *upgraded.made) == KEPT
 
 
-@pytest.mark.parametrize("version", [pytest.param(VERSIONS[0], marks=pytest.mark.nightly), PREVIOUS])
-def test_an_older_server_goes_on_with_todays_database_or_says_what_to_do(
-    upgraded: Upgraded, configured: Grid, earlier: Callable[..., str], version: str
-) -> None:
-    """It goes on, with all that came since, if the database has the form that it knows; else it changes nothing."""
-    hand, image = upgraded.hand, earlier("server", version)
-    hand.stop("server")
-    if schema(packages(version)["xwhep-server"]) == schema(configured.package("server")):
-        start_server(hand, image, *upgraded.again, volume="server-2")
-        assert upgraded.version() == version
-    else:
-        volume = hand.volume("server-2", HOMES["server"])
-        said = hand.podman("run", "--rm", "--no-healthcheck", volume, image, check=False)
-        assert "install the server version that wrote it" in said
-        assert "Traceback" not in said
-        start_server(hand, configured.image("server"), *upgraded.again, volume="server-2")
-    assert results(hand, *upgraded.made) == KEPT
-    one_more_job(hand, version)
-
-
 def test_back_to_the_release_before(upgraded: Upgraded, configured: Grid, earlier: Callable[..., str]) -> None:
     """The backup of then in a new volume, the programs of then; jobs, data, logins and results are those of then."""
     hand, (held, *waiting) = upgraded.hand, upgraded.made
+    hand.stop("worker")
     upgraded.restored(earlier("server"), "before.backup", "server-3")
     assert upgraded.version() == PREVIOUS
-    hand.stop("worker")
     start_partner(hand, "worker", earlier("worker"), upgraded.again[0])
     assert set(jobs(hand)) == {upgraded.first, *upgraded.made}
     assert results(hand, upgraded.first) == FIRST
