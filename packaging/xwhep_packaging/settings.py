@@ -144,10 +144,12 @@ class Deployment(Section, frozen=True, kw_only=True):
 
 
 class Release(Section, frozen=True, kw_only=True):
-    """`key`: fingerprint of a secret key in gpg's keyring; empty: one of this store alone. `url`: where the folder of
-    releases is published, without a slash at its end; empty: not known. `vulnerabilities`: a database of them."""
+    """`key`: fingerprint of a secret key in gpg's keyring; empty: one of this store alone. `keys`: others that releases
+    may have; neither: any. `url`: where the folder of releases is published, without a slash at its end; empty: not
+    known. `vulnerabilities`: a database of them."""
 
     key: Annotated[str, Meta(pattern=r"^([0-9A-Fa-f]{40})?$")] = ""
+    keys: list[Annotated[str, Meta(pattern=r"^[0-9A-Fa-f]{40}$")]] = []
     url: Annotated[str, Meta(pattern=r"^(https?://\S*[^/\s])?$")] = ""
     vulnerabilities: str = ""
 

@@ -20,18 +20,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
 from browser import look
 from clones import REPOSITORY
 from grids import Grid
+from xwhep_packaging.release.channels import Channels
 from xwhep_packaging.release.signing import key_of
 from xwhep_packaging.secret_scan import Scan, secrets_of
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="builds need root")
 CHECKER = REPOSITORY / "scripts" / "verify-release"
 RELEASE_ERROR = 25
+ROLLBACK_LIMIT_S = 5.0
 START_S = 20.0
 
 
@@ -86,6 +90,7 @@ def test_its_bills_name_every_package_and_every_other_file(configured: Grid, rel
     cdx = json.loads((release / "sbom" / "xwhep-client-image.cdx.json").read_text())
     loose = [part for part in cdx["components"] if part["type"] == "file"]
     assert all(any(said["name"] == "xwhep:reason" for said in part["properties"]) for part in loose)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(cdx)) is None
     envelope = json.loads((release / "attestations" / "provenance.json").read_text())
     provenance = json.loads(base64.b64decode(envelope["payload"]))
     made = {row["name"] for row in provenance["predicate"]["runDetails"]["byproducts"]}
@@ -310,6 +315,41 @@ def test_promoted_shown_and_no_way_back_from_the_first(configured: Grid, release
     assert (folder / "stable").resolve() == release
     assert "has shown nothing before" in doit("rollback", "channel=stable", code=RELEASE_ERROR)
     assert "there is no channel 'stabel'" in doit("promote", "channel=stabel", code=RELEASE_ERROR)
+
+
+@pytest.fixture
+def shown_twice(release: Path) -> Iterator[Channels]:
+    """Testing shows the release, and showed a copy of it before."""
+    channels, before = Channels(release.parent), release.parent / "0-before"
+    shutil.copytree(release, before, copy_function=os.link)
+    for version in (before.name, release.name):
+        channels.promote("testing", version, lambda folder: None)
+    yield channels
+    for path in (release.parent / "testing", release.parent / ".history" / "testing"):
+        path.unlink()
+    shutil.rmtree(before)
+
+
+def test_the_way_back_takes_seconds(configured: Grid, release: Path, shown_twice: Channels) -> None:
+    """From the command to its end."""
+    began = time.monotonic()
+    told = configured.clone.doit("rollback", "channel=testing")
+    assert time.monotonic() - began < ROLLBACK_LIMIT_S
+    assert f"testing  {release.name} -> 0-before" in told
+    assert shown_twice.current("testing") == "0-before"
+
+
+def test_a_release_by_a_key_that_the_settings_do_not_name_is_not_shown(configured: Grid, release: Path) -> None:
+    """Its own signatures are good: the release of a trial, by the key of a store."""
+    file = configured.clone.folder / "packaging" / "pipeline.toml"
+    ours = file.read_text()
+    file.write_text(ours.replace("keys = []", f'keys = ["{"A" * 40}"]'))
+    try:
+        told = configured.clone.doit("promote", "channel=testing", code=RELEASE_ERROR)
+    finally:
+        file.write_text(ours)
+    assert f"not among those of the settings: {described(release)['key']}" in told
+    assert not (release.parent / "testing").is_symlink()
 
 
 def test_an_unknown_check_is_not_skipped(configured: Grid) -> None:

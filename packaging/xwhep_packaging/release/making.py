@@ -37,7 +37,7 @@ from xwhep_packaging.release.gates.structure import Subject
 from xwhep_packaging.release.layout import Layout, Named
 from xwhep_packaging.release.papers import BYPRODUCTS, Papers, database_of, subjects_of
 from xwhep_packaging.release.repository import pool_folder
-from xwhep_packaging.release.signing import Key, key_of
+from xwhep_packaging.release.signing import Key, key_of, refuse_unknown
 from xwhep_packaging.store import remove_tree, sync_tree
 
 FOLDER = "release"
@@ -92,7 +92,8 @@ class Making:
         Raises:
             LockError: the build is not made of the locked packages.
             WeakError: it was made on a machine that gives less.
-            ReleaseError: this version is there with other content.
+            ReleaseError: this version is there with other content; there are changes that no commit has; the key is
+                none that the settings name.
         """
         if self.report["drifted"]:
             raise LockError(
@@ -100,8 +101,15 @@ class Making:
                 cause=self.report["drifted"][0],
                 next_step="scripts/doit lock",
             )
+        if self.report.get("dirty"):
+            raise ReleaseError(
+                "the work tree has changes that are in no commit, so this build lacks them",
+                next_step="commit or stash them (git status names them), and build again",
+            )
         weakness.refuse(self.report, "released")
+        release = self.pipeline.settings.release
         with self._key() as key:
+            refuse_unknown(key.fingerprint, release.key, release.keys, f"release {self.version}")
             return self._is_there(self._content(key))
 
     def run(self) -> None:

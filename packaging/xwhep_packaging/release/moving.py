@@ -16,6 +16,7 @@ from xwhep_packaging.release.comparable import BESIDE
 from xwhep_packaging.release.gates import autopkgtest, kept, purging, structure
 from xwhep_packaging.release.gates.kept import Gate
 from xwhep_packaging.release.making import FOLDER, GATES, Making, check
+from xwhep_packaging.release.signing import fingerprint_of, refuse_unknown
 from xwhep_packaging.stages.debs.lint import STRICT
 from xwhep_packaging.verify import verdict
 from xwhep_packaging.verify.rebuild import steps_of
@@ -101,7 +102,7 @@ def promote(pipeline: Pipeline, channel: str, version: str, say: Say) -> None:
     channels = Channels(pipeline.store.scratch(FOLDER))
     with pipeline.store.locked(FOLDER):
         wanted = version or newest(channels)
-        old = channels.promote(channel, wanted, lambda folder: check(pipeline, folder, _key(folder)))
+        old = channels.promote(channel, wanted, lambda folder: _trust(pipeline, folder))
     say(f"{channel}  {old or 'nothing'} -> {wanted}")
 
 
@@ -116,7 +117,7 @@ def push(pipeline: Pipeline, registry: pushing.Registry, version: str, say: Say)
     with pipeline.store.locked(FOLDER):
         wanted = version or newest(channels)
         folder = channels.release(wanted)
-        check(pipeline, folder, _key(folder))
+        _trust(pipeline, folder)
         pushing.push(channels, wanted, registry, say)
 
 
@@ -138,5 +139,12 @@ def newest(channels: Channels) -> str:
     return max(made, key=lambda folder: (folder / "release.json").stat().st_mtime_ns).name
 
 
-def _key(folder: Path) -> str:
-    return (folder / "release-key.asc").read_text(encoding="utf-8")
+def _trust(pipeline: Pipeline, folder: Path) -> None:
+    """By its own key it is whole, and that key is one that the settings name, where they name any.
+
+    Raises:
+        ReleaseError: it is not.
+    """
+    public, wanted = folder / "release-key.asc", pipeline.settings.release
+    refuse_unknown(fingerprint_of(public), wanted.key, wanted.keys, f"release {folder.name}")
+    check(pipeline, folder, public.read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ same bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +105,35 @@ def fingerprint(home: Path | None, wanted: str) -> str:
             next_step="set [release] key to one full fingerprint of gpg --list-secret-keys",
         )
     return found[0]
+
+
+def refuse_unknown(found: str, key: str, keys: Sequence[str], what: str) -> None:
+    """`found`: a primary key's fingerprint; `key` and `keys` as the settings have them.
+
+    Raises:
+        ReleaseError: it is none of them, and there are some.
+    """
+    known = {one.upper() for one in (key, *keys) if one}
+    if known and found not in known:
+        raise ReleaseError(
+            f"{what} has a key that is not among those of the settings: {found}",
+            cause=f"[release] key and keys: {', '.join(sorted(known))}",
+            next_step="sign with one of them, or add it to [release] keys",
+        )
+
+
+def fingerprint_of(public: Path) -> str:
+    """Of the primary key in an armoured public key's file.
+
+    Raises:
+        ReleaseError: there is not exactly one.
+    """
+    with temporary_folder("gpg") as home:
+        shown = gpg(home, ["--with-colons", "--show-keys", str(public)])
+    found = re.findall(r"^pub:.*\nfpr:+([0-9A-F]{40}):", shown, re.M)
+    if len(found) != 1:
+        raise ReleaseError(f"{public} holds {len(found)} keys", next_step="scripts/doit release makes another release")
+    return str(found[0])
 
 
 def _fingerprints(home: Path | None, wanted: str) -> list[str]:

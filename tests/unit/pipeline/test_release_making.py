@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from xwhep_packaging import command, settings
@@ -86,6 +87,55 @@ def released(built: Built, **other: object) -> None:
     write_durably(folder / "release.json", json.dumps(content).encode())
 
 
+def test_a_build_beside_uncommitted_changes_is_refused(built: Built) -> None:
+    built.store.write_latest({**REPORT, "dirty": True})
+    with pytest.raises(ReleaseError, match="changes that are in no commit") as caught:
+        making(built).run()
+    assert "git status" in caught.value.next_step
+    assert not (built.store.root / FOLDER / "1.0").exists()
+
+
+OTHERS = "A" * 40
+
+
+def test_a_key_that_the_settings_do_not_name_makes_no_release(built: Built) -> None:
+    built.settings = SimpleNamespace(release=settings.Release(keys=[OTHERS]))
+    with pytest.raises(ReleaseError, match=r"release 1\.0 has a key that is not among those of the settings") as caught:
+        making(built).run()
+    assert OTHERS in caught.value.cause
+    assert not (built.store.root / FOLDER / "1.0").exists()
+
+
+@pytest.mark.parametrize("move", ["promote", "push"])
+def test_a_release_by_another_key_is_not_shown(
+    built: Built, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, move: str
+) -> None:
+    """Whatever the key, its own signatures are good: only the settings can tell."""
+    released(built)
+    folder = built.store.root / FOLDER / "1.0"
+    with key_of("", tmp_path / "secret.asc", print) as key:
+        (folder / "release-key.asc").write_text(key.public())
+    checked, done = list[Path](), list[str]()
+    monkeypatch.setattr(moving, "check", lambda pipeline, folder, public: checked.append(folder))
+    monkeypatch.setattr(pushing, "push", lambda channels, version, registry, say: done.append(version))
+
+    def moved(*keys: str) -> None:
+        built.settings = SimpleNamespace(release=settings.Release(keys=list(keys)))
+        pipeline = cast(Pipeline, built)
+        if move == "promote":
+            moving.promote(pipeline, "stable", "1.0", done.append)
+        else:
+            moving.push(pipeline, pushing.Registry(address="host/x"), "1.0", done.append)
+
+    with pytest.raises(ReleaseError, match=f"not among those of the settings: {key.fingerprint}"):
+        moved(OTHERS)
+    assert (checked, done) == ([], [])
+    moved(OTHERS, key.fingerprint.lower())
+    moved()
+    assert checked == [folder, folder]
+    assert len(done) == 2
+
+
 def test_what_is_made_is_not_made_again(built: Built) -> None:
     released(built)
     said: list[str] = []
@@ -154,7 +204,13 @@ def test_the_newest_is_the_one_made_last(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"key": "0123"}, {"key": "x" * 40}, {"url": "ftp://host"}, {"url": "https://host/"}, {"url": "https://a b"}],
+    [
+        {"key": "0123"},
+        {"key": "x" * 40},
+        {"url": "ftp://host"},
+        {"url": "https://host/"},
+        {"url": "https://a b"},
+    ],
 )
 def test_malformed_settings_are_refused(tmp_path: Path, values: dict[str, str]) -> None:
     lines = "".join(f'{name} = "{value}"\n' for name, value in values.items())
@@ -163,6 +219,12 @@ def test_malformed_settings_are_refused(tmp_path: Path, values: dict[str, str]) 
     file.write_text(ours.read_text().replace("[release]\n", f"[release]\n{lines}#", 1))
     with pytest.raises(SettingsError):
         settings.load(file)
+
+
+def test_only_full_fingerprints_are_keys() -> None:
+    assert msgspec.convert({"keys": [OTHERS]}, settings.Release).keys == [OTHERS]
+    with pytest.raises(msgspec.ValidationError, match="keys"):
+        msgspec.convert({"keys": ["0123"]}, settings.Release)
 
 
 def image(tmp_path: Path, labels: dict[str, str]) -> Output:

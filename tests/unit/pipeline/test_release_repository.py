@@ -176,6 +176,25 @@ def test_one_more_later_is_the_same_as_all_at_once(site: Site, tmp_path: Path) -
     assert old, "clients that read the old Release still find its indexes"
 
 
+def test_one_more_among_ten_thousand_takes_less_than_a_second(published: Site) -> None:
+    """Of the processor's time, gpg's and dpkg's too: others may be at work on the same machine."""
+    suite = published.folder / "dists" / "stable"
+    many = Index.read(suite, "amd64")
+    stanza = many.packages["anna", "1"]
+    for name in (f"package{number}" for number in range(10_000)):
+        many.packages[name, "1"] = stanza.replace("anna", name)
+        many.contents[f"usr/share/{name}"] = f"science/{name}"
+    published.write(many)
+    deb = published.deb("one-more")
+    before = sum(os.times()[:4])
+    index = Index.read(suite, "amd64")
+    index.add_deb(*deb)
+    published.write(index)
+    assert sum(os.times()[:4]) - before < 1
+    assert published.update().returncode == 0
+    assert published.apt("download", "one-more").returncode == 0
+
+
 def test_contents_name_every_package_of_a_file(published: Site) -> None:
     text = (published.folder / "dists/stable/main/Contents-amd64").read_text()
     assert text.splitlines() == [
