@@ -36,6 +36,7 @@ from xwhep_packaging.release.channels import CHANNELS, Channels
 from xwhep_packaging.release.gates.structure import Subject
 from xwhep_packaging.release.layout import Layout, Named
 from xwhep_packaging.release.papers import BYPRODUCTS, Papers, database_of, subjects_of
+from xwhep_packaging.release.public import refuse_private
 from xwhep_packaging.release.repository import pool_folder
 from xwhep_packaging.release.signing import Key, key_of, refuse_unknown
 from xwhep_packaging.store import remove_tree, sync_tree
@@ -117,6 +118,7 @@ class Making:
 
         Raises:
             LockError, ReleaseError: see above; or what was staged does not verify.
+            SecretFound: what was staged holds a secret of a deployment.
         """
         with self.pipeline.store.locked(FOLDER):
             if self.is_made():
@@ -130,6 +132,7 @@ class Making:
         staging = self.channels.folder / ".staging"
         remove_tree(staging)
         Stage(making=self, folder=staging, key=key).write(self._content(key))
+        refuse_private(self.pipeline, staging)
         check(self.pipeline, staging, key.public())
         sync_tree(staging)
         staging.rename(self.target)

@@ -18,9 +18,11 @@ from typing import Any, cast
 
 import pytest
 
+from deployments import put
 from tiny_image import EPOCH, base, subject
 from xwhep_packaging import settings
 from xwhep_packaging.artefacts import Commit, FileRecord, Manifest, Output, sha256_file
+from xwhep_packaging.errors import SecretFound
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.release.making import FOLDER, OF_PACKAGES, Making, check
 from xwhep_packaging.store import Store
@@ -40,11 +42,12 @@ def output(folder: Path, stage: str, **facts: Any) -> Output:
     return Output(folder=folder, manifest=manifest)
 
 
-def package(folder: Path) -> Output:
+def package(folder: Path, text: str = "") -> Output:
     (folder / "tree" / "DEBIAN").mkdir(parents=True)
     (folder / "tree" / "DEBIAN" / "control").write_text(
         f"Package: grid\nVersion: {VERSION}\nArchitecture: all\nMaintainer: A <a@b.invalid>\nDescription: d\n"
     )
+    (folder / "tree" / "file").write_text(text)
     argv = ["dpkg-deb", "--build", "--root-owner-group", folder / "tree", folder / f"grid_{VERSION}_all.deb"]
     subprocess.run(argv, check=True, capture_output=True)
     return output(folder, "debs")
@@ -75,9 +78,10 @@ class Small:
             sources={"grid": None},
             images={"server": None},
             root_folder=folder,
+            deployments_folder=folder / "deployments",
         )
         self.folder = folder
-        self.store.write_latest(self._report())
+        self.store.write_latest(self.report())
 
     def recipe(self, name: str) -> object:
         return SimpleNamespace(key="k")
@@ -89,7 +93,7 @@ class Small:
         sha = "c" * 40
         return Commit(repository=self.folder, origin="local", sha=sha, shipped_sha=sha, epoch=EPOCH, content="x")
 
-    def _report(self) -> dict[str, Any]:
+    def report(self) -> dict[str, Any]:
         deb = self.outputs["debs:grid"].folder / f"grid_{VERSION}_all.deb"
         row = {"package": "grid", "version": VERSION, "architecture": "all"}
         digest = self.outputs["images:server"].manifest.facts["digest"]
@@ -200,6 +204,23 @@ def test_made_again_it_has_the_same_papers(releasing: Releasing) -> None:
     assert "vulnerabilities.json" in base64.b64decode(provenance).decode()
     assert passed(again, "structure") == ["structure: server"]
     assert passed(again, "packages") == ["autopkgtest: server", "lintian: server", "purge: server"]
+
+
+@pytest.mark.parametrize("place", ["package", "paper"])
+def test_a_secret_of_a_deployment_makes_no_release(releasing: Releasing, place: str) -> None:
+    """Of any that this machine has, wherever it comes to lie."""
+    small = releasing.small
+    secret, _ = [put(small.settings.deployments_folder, name).joins[0].token for name in ("one", "two")]
+    if place == "package":
+        small.outputs["debs:grid"] = package(small.folder / "other", secret)
+        small.store.write_latest(small.report())
+    else:
+        small.settings.product = settings.Product(name="grid", maintainer=secret)
+    with pytest.raises(SecretFound) as caught:
+        releasing.make()
+    assert "join token" in caught.value.cause
+    assert secret not in caught.value.report()
+    assert not releasing.is_whole()
 
 
 @pytest.mark.parametrize("kills", [KILLS, pytest.param(KILLS_AT_NIGHT, marks=pytest.mark.nightly)])
