@@ -1,4 +1,7 @@
-"""What a run does, as lines of JSON in a file, for other programs: begun, ended, up to date, failed, and the end."""
+"""What a run does, as lines of JSON, for other programs: begun, ended, up to date, failed, and the end.
+
+events=FILE ──> appended to that file      --json ──> standard output, where nothing else is then
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from xwhep_packaging.errors import StoreError
+from xwhep_packaging.errors import PipelineError, StoreError
 
 
 @dataclass
 class Events:
-    """Appends to `path`, each event at once; an empty path writes nothing."""
+    """Appends to `path` and writes to `streams`, each event at once; without either it writes nothing."""
 
     path: str = ""
-    stream: TextIO | None = field(default=None, init=False)
+    streams: list[TextIO] = field(default_factory=list)
 
     def begin(self) -> None:
         """Open the file.
@@ -27,7 +30,8 @@ class Events:
         if not self.path:
             return
         try:
-            self.stream = Path(self.path).open("a", encoding="utf-8")  # noqa: SIM115 - it is open as long as the run
+            stream = Path(self.path).open("a", encoding="utf-8")  # noqa: SIM115 - it is open as long as the run
+            self.streams.append(stream)
         except OSError as exc:
             raise StoreError(
                 f"cannot write the events to {self.path}",
@@ -36,6 +40,25 @@ class Events:
             ) from exc
 
     def write(self, event: str, **more: object) -> None:
-        if self.stream:
-            self.stream.write(json.dumps({"event": event, "at": round(time.time(), 3), **more}) + "\n")
-            self.stream.flush()
+        if not self.streams:
+            return
+        line = json.dumps({"event": event, "at": round(time.time(), 3), **more}) + "\n"
+        for stream in self.streams:
+            stream.write(line)
+            stream.flush()
+
+
+def told(error: object) -> dict[str, str]:
+    """What the report of a failure says, part by part; of a defect nothing."""
+    if not isinstance(error, PipelineError):
+        return {}
+    known = error.known()
+    parts = {
+        "code": error.code,
+        "what": error.what,
+        "known": f"{known.name}: {known.cause}" if known else "",
+        "cause": error.cause,
+        "next": known.next_step if known else error.next_step,
+        "log": str(error.log or ""),
+    }
+    return {name: part for name, part in parts.items() if part}

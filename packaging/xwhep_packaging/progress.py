@@ -1,6 +1,7 @@
 """What doit's run looks like: one line when a step starts and ends, one report per failure, a distinct exit code.
 
-On a terminal, a few lines at the bottom say what runs (live.py); with events=FILE, a program is told too (events.py).
+On a terminal, a few lines at the bottom say what runs (live.py); with events=FILE or --json, a program is told too
+(events.py).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from xwhep_packaging import command, temporary
 from xwhep_packaging.errors import PipelineError
-from xwhep_packaging.events import Events
+from xwhep_packaging.events import Events, told
 
 if TYPE_CHECKING:
     from xwhep_packaging.live import Forecast, Running, View
@@ -65,6 +66,12 @@ class Progress:
         if self.view:
             self.view.begin(self.steps)
 
+    def tell_on_stdout(self) -> None:
+        """Standard output is for events alone; whatever else would be written there goes to standard error."""
+        self.events.streams.append(self.stream)
+        self.stream = sys.stdout = sys.stderr
+        self.view = None
+
     def forecast(self) -> Forecast:
         """How long what is still to be made will take."""
         return lambda done, spent: None
@@ -96,7 +103,9 @@ class Progress:
         self.failed_codes.append(code)
         seconds = self._ended(task, FAILED)
         self.failures.append((task.name, seconds, fail))
-        self.events.write("failed", task=task.name, seconds=seconds, exit_code=code)
+        self.events.write(
+            "failed", task=task.name, seconds=seconds, exit_code=code, **told(getattr(fail, "error", None))
+        )
         self._say(f"{FAILED}  {task.name}")
         self.messages.append(fail.get_msg().rstrip())
 

@@ -4,3 +4,5 @@ function __doit_tasks
     $typed[1] list --all --quiet 2>/dev/null
 end
 complete -c doit -f -a "(__doit_tasks)"
+complete -c doit -l json -d "for other programs"
+complete -c doit -l dry-run -d "only tell"

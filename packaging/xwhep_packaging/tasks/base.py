@@ -29,14 +29,17 @@ if TYPE_CHECKING:
 Task = dict[str, Any]
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # nobody's mistake, wherever it comes up
 CLEAN_UP_S = 10.0  # for the actions of an interrupted run, whose tools have ended
+EVENTS: dict[str, Any] = {"name": "events", "long": "json", "type": bool, "default": False, "help": "events, as lines"}
 PIPELINE_FILE = Path("packaging") / "pipeline.toml"
 
 
 class Reporter(Progress):
-    """With what the command line says: events=FILE."""
+    """With what the command line says: events=FILE, --json."""
 
     def initialize(self, tasks: dict[str, Any], selected: list[str]) -> None:
         self.events.path = str(get_var("events") or "")
+        if any((tasks[name].options or {}).get(EVENTS["name"]) for name in selected):
+            self.tell_on_stdout()
         super().initialize(tasks, selected)
 
     def forecast(self) -> Forecast:

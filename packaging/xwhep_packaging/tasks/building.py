@@ -13,7 +13,7 @@ from doit import get_var
 from doit.exceptions import TaskFailed
 
 from xwhep_packaging.errors import PipelineError
-from xwhep_packaging.tasks.base import Task, guarded, pipeline, say
+from xwhep_packaging.tasks.base import EVENTS, Task, guarded, pipeline, say
 
 if TYPE_CHECKING:
     from xwhep_packaging.live import Running
@@ -72,7 +72,7 @@ def _running(name: str) -> Running:
 
 
 def network_test() -> Task:
-    return step_task("network_test")
+    return {**step_task("network_test"), "params": [EVENTS]}
 
 
 def endurance() -> Iterator[Task]:
@@ -92,6 +92,7 @@ def endurance() -> Iterator[Task]:
         "doc": pipeline().steps["endurance"].doc,
         "actions": [(guarded, [run])],
         "task_dep": ["build"],
+        "params": [EVENTS],
         "io": {"capture": False},
     }
 
@@ -127,7 +128,8 @@ def build() -> Task:
             _prune(dry_run=False)
 
     return {
-        "doc": "from a git commit to packages, images and a verdict",
+        "doc": "from a git commit to packages, images and a verdict (--json)",
+        "params": [EVENTS],
         "actions": [(guarded, [show])],
         "task_dep": pipeline().ends(),
         "io": {"capture": False},

@@ -11,7 +11,7 @@ from doit import get_var
 from doit.task import Task as DoitTask
 
 from xwhep_packaging import checks, settings
-from xwhep_packaging.tasks.base import Task, guarded, pipeline, say, under
+from xwhep_packaging.tasks.base import EVENTS, Task, guarded, pipeline, say, under
 from xwhep_packaging.verify.variations import VARIATIONS
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def _check_task(some: list[checks.Check], doc: str) -> Task:
         logs = pipeline().store.scratch("logs")
         checks.Runner(logs=logs, environment=settings.passed_on(), say=say).run(some)
 
-    return {"doc": doc, "actions": [(guarded, [run])], "io": {"capture": False}}
+    return {"doc": doc, "actions": [(guarded, [run])], "params": [EVENTS], "io": {"capture": False}}
 
 
 def verify() -> Iterator[Task | DoitTask]:
@@ -82,4 +82,5 @@ def _verify_task(plan: Callable[[], Plan], doc: str) -> Task:
         verdict.verify(pipeline(), replace(plan(), beside=(BESIDE,)), say)
 
     needs = [name for name in pipeline().steps if name.startswith(("debs:", "images:"))]
-    return {"doc": doc, "actions": [(guarded, [run])], "task_dep": needs, "io": {"capture": False}}
+    fields = {"task_dep": needs, "params": [EVENTS], "io": {"capture": False}}
+    return {"doc": doc, "actions": [(guarded, [run])], **fields}

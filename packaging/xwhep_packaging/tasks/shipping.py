@@ -8,7 +8,7 @@ from functools import partial
 from doit import get_var
 from doit.task import Task as DoitTask
 
-from xwhep_packaging.tasks.base import Task, guarded, pipeline, say, under
+from xwhep_packaging.tasks.base import EVENTS, Task, guarded, pipeline, say, under
 
 DEPLOY_DOCS = {
     "compose": "files for Compose, on one machine",
@@ -23,6 +23,7 @@ def release() -> Iterator[Task | DoitTask]:
         "basename": "release",
         "doc": "make a signed release of this build (skip=verify,endurance ... leaves checks out, and says so)",
         "actions": [(guarded, [_release])],
+        "params": [EVENTS],
         "task_dep": ["build"],
         "io": {"capture": False},
     }
@@ -75,6 +76,7 @@ def nightly() -> Task:
     return {
         "doc": "build, verify and release HEAD, and write the history (channel=NAME|none bounded=1 skip=GATES)",
         "actions": [(guarded, [_nightly])],
+        "params": [EVENTS],
         "io": {"capture": False},
     }
 

@@ -33,6 +33,7 @@ TYPED = (
     ("images:s", "images:server"),
     ("debs:s", "debs:star"),
     ("build debs:g", "build debs:grid"),
+    ("build --j", "build --json"),
 )
 
 

@@ -61,7 +61,7 @@ DODO = """
         return {"actions": [(base.guarded, [lambda: None])], "uptodate": [True]}
 
     def task_bad():
-        return {"doc": "it fails", "actions": [(base.guarded, [fail])]}
+        return {"doc": "it fails", "actions": [(base.guarded, [fail])], "params": [base.EVENTS]}
 
     def task_group():
         yield {"name": None, "doc": "two parts"}
@@ -228,6 +228,28 @@ def test_events_tell_another_program(tmp_path: Path) -> None:
     assert told["failed", "bad"]["exit_code"] == 13
     assert (rows[-1]["event"], rows[-1]["exit_code"]) == ("done", process.returncode) == ("done", 13)
     assert [row["at"] for row in rows] == sorted(row["at"] for row in rows)
+
+
+def test_events_on_standard_output_are_alone_there(tmp_path: Path) -> None:
+    process = start(tmp_path, "bad", "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, said = (stream.decode() for stream in process.communicate(timeout=LIMIT_S))
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["event"] for row in rows] == ["started", "failed", "done"]
+    assert {name: rows[1][name] for name in ("task", "exit_code", "code", "what")} == {
+        "task": "bad",
+        "exit_code": 13,
+        "code": "network",
+        "what": "no network",
+    }
+    assert "\nerror [network]: no network" in said
+
+
+def test_events_on_a_terminal_take_the_place_of_the_block(tmp_path: Path) -> None:
+    (tmp_path / "go").touch()
+    terminal = Terminal(tmp_path, "slow", "bad", "--json")
+    terminal.end()
+    assert '{"event": "done"' in terminal.text
+    assert "\x1b" not in terminal.text
 
 
 def test_events_that_cannot_be_written_stop_the_run_at_once(tmp_path: Path) -> None:
