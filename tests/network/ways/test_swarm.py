@@ -13,7 +13,7 @@ import pytest
 from howto import block
 from swarm import Node, three_nodes
 
-JOBS = 12
+JOBS = 8
 LIMIT_S = 120.0
 SETTINGS = """[deploy]
 workers = 2
