@@ -70,7 +70,7 @@ def record(clone: Clone, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("variation", ["timezone", "unprivileged"])
+@pytest.mark.parametrize("variation", ["timezone", "unprivileged", "python"])
 def test_one_variation_alone_gives_the_same_bits(built: Clone, variation: str) -> None:
     said = built.doit(f"verify:{variation}")
     assert "identical" in said

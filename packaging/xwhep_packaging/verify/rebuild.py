@@ -28,6 +28,7 @@ from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.settings import passed_on
 from xwhep_packaging.store import MANIFEST, remove_tree
 from xwhep_packaging.temporary import temporary_folder
+from xwhep_packaging.verify import locked_python
 from xwhep_packaging.verify.ordinary import NAME, Ordinary, ordinary, readable_python
 from xwhep_packaging.verify.variations import (
     IMAGES,
@@ -265,11 +266,10 @@ class Site:
     def _python(self) -> str:
         if self._user:
             return str(self.place / VENV / "bin" / "python")
-        return (
-            str(_python_of(self.pipeline, other_python(), self.rebuild.log))
-            if "python" in self.rebuild.names
-            else sys.executable
-        )
+        if "python" not in self.rebuild.names:
+            return sys.executable
+        found = other_python() or str(locked_python.unpacked(self.pipeline, self.rebuild.log))
+        return str(_python_of(self.pipeline, found, self.rebuild.log))
 
 
 def keep_logs(source: Path, target: Path) -> None:
@@ -286,17 +286,24 @@ def _readable_venv(pipeline: Pipeline, log: Path) -> Path:
 
 
 def _python_of(pipeline: Pipeline, python: str, log: Path) -> Path:
-    """Another Python with the pipeline's own pins; kept, because installing them takes longer than a rebuild."""
+    """Another Python with the pipeline's own pins; kept, because installing them takes longer than a rebuild.
+
+    The pipeline's own pip installs them: Debian's Python brings none.
+    """
     pins = pipeline.settings.root_folder / PINS
     folder = pipeline.store.scratch("verify") / f"venv-{Path(python).name}"
     stamp = folder / "pins.txt"
     if not stamp.is_file() or stamp.read_bytes() != pins.read_bytes():
         remove_tree(folder)
-        command.run(Command(argv=[python, "-E", "-s", "-m", "venv", folder], error=VerifyError, log=log))
+        command.run(
+            Command(argv=[python, "-E", "-s", "-m", "venv", "--without-pip", folder], error=VerifyError, log=log)
+        )
         install: list[str | Path] = [
-            folder / "bin" / "python",
+            sys.executable,
             "-m",
             "pip",
+            "--python",
+            folder / "bin" / "python",
             "install",
             "--quiet",
             "--require-hashes",

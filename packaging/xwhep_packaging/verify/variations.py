@@ -113,7 +113,10 @@ def _is_python(path: str, minor: int) -> bool:
 
 
 def _python_hinders() -> str:
-    return "" if other_python() else "no other minor version of Python 3 is on PATH"
+    from xwhep_packaging.verify import locked_python
+
+    locked = locked_python.minor_of_locks() not in (0, sys.version_info.minor)
+    return "" if locked or other_python() else "no other minor version of Python 3 is on PATH, or locked"
 
 
 # In its own mount namespace, so that nothing of it stays; disorderfs dies with the shell. The first bind keeps a way to
