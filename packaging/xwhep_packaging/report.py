@@ -188,7 +188,7 @@ def _weaker(sentences: list[str]) -> list[str]:
         "",
         "WEAKER: this machine gives a build less than others do. What it made cannot be verified or released.",
         *(f"  {sentence}" for sentence in sentences),
-        "  next:  doit doctor says what is missing, and what gives it",
+        "  next:  scripts/doit doctor says what is missing, and what gives it",
     ]
 
 

@@ -331,3 +331,5 @@ def test_a_next_step_can_be_typed_as_it_stands() -> None:
             if isinstance(node, ast.keyword) and node.arg == "next_step":
                 said = "".join(str(part.value) for part in ast.walk(node) if isinstance(part, ast.Constant))
                 assert not bare.search(said), f"{name_of(path)}:{node.value.lineno}: {said}"
+            if isinstance(node, ast.Constant) and "next:" in str(node.value):
+                assert not bare.search(str(node.value)), f"{name_of(path)}:{node.lineno}: {node.value}"
