@@ -62,6 +62,13 @@ def test_it_verifies_with_its_key_and_nothing_else_of_ours(release: Path) -> Non
     assert len(done.stdout.splitlines()) == 6
 
 
+def test_every_file_is_signed(release: Path) -> None:
+    """So that none can be changed unseen; below, each kind of file is."""
+    sums = dict(reversed(line.split("  ", 1)) for line in (release / "SHA256SUMS").read_text().splitlines())
+    there = {str(path.relative_to(release)) for path in release.rglob("*") if path.is_file()}
+    assert set(sums) == there - {"SHA256SUMS", "SHA256SUMS.asc"}
+
+
 def test_it_holds_what_was_built(configured: Grid, release: Path) -> None:
     latest, told = configured.clone.latest(), described(release)
     assert {row["sha256"] for row in told["debs"]} == {row["sha256"] for row in latest["debs"]}

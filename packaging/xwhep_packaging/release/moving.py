@@ -47,14 +47,34 @@ def make(pipeline: Pipeline, skip: str, say: Say) -> None:
 
 def _try_packages_and_images(making: Making) -> None:
     """The gates that need nothing but what was built, the quickest first."""
-    pipeline, skipped, say = making.pipeline, making.skipped, making.say
     if making.database:
-        say(f"·  vulnerabilities: {len(making.database.tracked)} source packages are known")
-    _pass(making, structure.gate(pipeline, lambda: making.subjects))
-    _pass(making, purging.gate(pipeline))
-    if "lintian" not in skipped:
+        making.say(f"·  vulnerabilities: {len(making.database.tracked)} source packages are known")
+    gates = _gates(making)
+    for name in (structure.NAME, purging.NAME):
+        _pass(making, gates[name]())
+    if "lintian" not in making.skipped:
         _lint_strictly(making)
-    _pass(making, autopkgtest.gate(pipeline, say))
+    _pass(making, gates[autopkgtest.NAME]())
+
+
+def try_gate(pipeline: Pipeline, name: str, say: Say) -> None:
+    """One of them alone; a verdict that is known is told.
+
+    Raises:
+        ReleaseError, BaseError: it does not hold.
+    """
+    making = Making(pipeline=pipeline, skipped=(), say=say)
+    _pass(making, _gates(making)[name]())
+    say(f"✓  {name}: {', '.join(making.tried[name])}")
+
+
+def _gates(making: Making) -> dict[str, Callable[[], Gate]]:
+    """Those whose verdict is kept beside what was built, by name."""
+    return {
+        structure.NAME: lambda: structure.gate(making.pipeline, lambda: making.subjects),
+        purging.NAME: lambda: purging.gate(making.pipeline),
+        autopkgtest.NAME: lambda: autopkgtest.gate(making.pipeline, making.say),
+    }
 
 
 def _pass(making: Making, gate: Gate) -> None:

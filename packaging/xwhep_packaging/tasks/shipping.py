@@ -17,6 +17,13 @@ DEPLOY_DOCS = {
 }
 
 
+GATE_DOCS = {
+    "structure": "what a release makes sure of in the images: user, ports, labels, modes, shells, size",
+    "purge": "install, upgrade, remove and purge the packages of each image, and name what is left",
+    "autopkgtest": "debian/tests of each source, every test in a root of what it depends on",
+}
+
+
 def release() -> Iterator[Task | DoitTask]:
     """A build that was verified, and what its gates lack done first; a gate is left out by its name alone."""
     yield {
@@ -46,6 +53,16 @@ def release() -> Iterator[Task | DoitTask]:
         "io": {"capture": False},
     }
     yield under("release", "papers", fields)
+    for name, doc in GATE_DOCS.items():
+        built = ["build"] if name == "structure" else fields["task_dep"]
+        gate = {"doc": doc, "actions": [(guarded, [partial(_gate, name)])], "task_dep": built, "io": {"capture": False}}
+        yield under("release", name, gate)
+
+
+def _gate(name: str) -> None:
+    from xwhep_packaging.release import moving
+
+    moving.try_gate(pipeline(), name, say)
 
 
 def _release() -> None:

@@ -20,10 +20,13 @@ from xwhep_packaging.errors import LockError, ReleaseError, SettingsError
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.release import moving, page, pushing, statements
 from xwhep_packaging.release.channels import Channels
+from xwhep_packaging.release.gates import purging
+from xwhep_packaging.release.gates.kept import Gate
 from xwhep_packaging.release.layout import Layout, Named
-from xwhep_packaging.release.making import FOLDER, Making
+from xwhep_packaging.release.making import FOLDER, GATES, Making
 from xwhep_packaging.release.signing import key_of
 from xwhep_packaging.store import Store, write_durably
+from xwhep_packaging.tasks.shipping import GATE_DOCS
 from xwhep_packaging.verify.variations import BOUNDED
 
 REPORT: dict[str, Any] = {
@@ -134,6 +137,22 @@ def test_a_release_by_another_key_is_not_shown(
     moved()
     assert checked == [folder, folder]
     assert len(done) == 2
+
+
+def test_a_gate_alone_says_what_it_tried(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a second time only that it holds."""
+    gate = Gate(name="purge", inputs={"debs:grid": "k"}, check=lambda: ["server", "worker"])
+    monkeypatch.setattr(purging, "gate", lambda pipeline: gate)
+    said: list[str] = []
+    for _ in range(2):
+        moving.try_gate(cast(Pipeline, built), "purge", said.append)
+    assert said == ["·  purge", "✓  purge: server, worker", "✓  purge: server, worker"]
+
+
+def test_each_gate_is_a_task_of_its_own() -> None:
+    """The others are stages, and verify."""
+    others = {"verify", "endurance", "lintian"}
+    assert set(GATE_DOCS) == set(GATES) - others == set(moving._gates(cast(Making, None)))
 
 
 def test_what_is_made_is_not_made_again(built: Built) -> None:

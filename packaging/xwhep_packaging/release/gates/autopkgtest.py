@@ -27,6 +27,7 @@ from xwhep_packaging.settings import RootFs
 from xwhep_packaging.stages import base, source
 from xwhep_packaging.temporary import temporary_folder
 
+NAME = "autopkgtest"
 CONTROL = "debian/tests/control"
 KNOWN = frozenset({"allow-stderr", "needs-root", "superficial", "isolation-container"})
 USER = "1000"  # of the name build, in a room
@@ -46,7 +47,7 @@ class Trial:
 def gate(pipeline: Pipeline, say: Callable[[str], None]) -> Gate:
     """Decided by the sources, which hold the tests, the packages, and what roots are made of."""
     names = [name for name in pipeline.steps if name.startswith(("source:", "debs:"))]
-    return Gate(name="autopkgtest", inputs=pipeline.keys("base:rootfs", *names), check=lambda: check(pipeline, say))
+    return Gate(name=NAME, inputs=pipeline.keys("base:rootfs", *names), check=lambda: check(pipeline, say))
 
 
 def check(pipeline: Pipeline, say: Callable[[str], None]) -> Sequence[str]:

@@ -21,6 +21,7 @@ from xwhep_packaging.release.gates.kept import Gate
 from xwhep_packaging.release.gates.rooms import Room
 from xwhep_packaging.temporary import temporary_folder
 
+NAME = "purge"
 EARLIER = "0~earlier"
 SHOWN = 8
 # What a purge may leave: a user stays, as Debian's policy has it, and so do the notes of dpkg and the linker.
@@ -49,7 +50,7 @@ def gate(pipeline: Pipeline) -> Gate:
     names = [name for name in pipeline.steps if name.startswith(("debs:", "base:packages-"))]
     chosen = {f"of {name}": json.dumps(image.debs) for name, image in pipeline.settings.images.items()}
     inputs = {**pipeline.keys("base:rootfs", *names), **chosen}
-    return Gate(name="purge", inputs=inputs, check=lambda: check(pipeline))
+    return Gate(name=NAME, inputs=inputs, check=lambda: check(pipeline))
 
 
 def check(pipeline: Pipeline) -> Sequence[str]:

@@ -21,6 +21,7 @@ from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.release.bills.contents import Tree
 from xwhep_packaging.release.gates.kept import Gate
 
+NAME = "structure"
 MEGABYTE = 1_000_000
 SHOWN = 8
 LABELS = ("title", "revision", "source", "version", "created")
@@ -52,7 +53,7 @@ def gate(pipeline: Pipeline, subjects: Callable[[], Sequence[Subject]]) -> Gate:
         f"of {name}": json.dumps([image.ports, msgspec.to_builtins(image.expects)]) for name, image in images.items()
     }
     inputs = {**pipeline.keys(*(f"images:{name}" for name in images)), **expected}
-    return Gate(name="structure", inputs=inputs, check=lambda: check(subjects()))
+    return Gate(name=NAME, inputs=inputs, check=lambda: check(subjects()))
 
 
 def check(subjects: Sequence[Subject]) -> Sequence[str]:
