@@ -30,6 +30,7 @@ STATE = {"server": "/var/lib/xwhep-server", "worker": "/var/lib/xwhep-worker", "
 ENGINE_FAILED = re.compile(rb"exec failed: (?!.*executable file not found)")
 TRIES = 3
 CALL_S = 240  # of one command: what waits for a container that has died must not take all of the test's time
+NOTED_S = 10.0
 CALL_ENDED = 124  # what timeout(1) says then
 SHELL: dict[str, Any] = {"command": ["/bin/bash"], "tty": True, "stdin_open": True}
 
@@ -45,6 +46,14 @@ class Answer:
     @property
     def text(self) -> str:
         return self.stdout.decode()
+
+
+def _exit_code(api: Any, execution: str) -> int:
+    """Of a command whose output has ended; podman may note the code a moment later, and says -1 until then."""
+    deadline = time.monotonic() + NOTED_S
+    while (code := api.exec_inspect(execution)["ExitCode"]) in (None, -1) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return -1 if code is None else int(code)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +78,10 @@ class Box:
         return answer
 
     def _once(self, argv: Sequence[str], environment: dict[str, str]) -> Answer:
-        ran = self.raw.exec_run(["timeout", str(CALL_S), *argv], environment=environment, demux=True)
-        stdout, stderr = ran.output
-        return Answer(exit_code=ran.exit_code, stdout=stdout or b"", stderr=stderr or b"")
+        api, words = self.raw.client.api, ["timeout", str(CALL_S), *argv]
+        made = api.exec_create(self.raw.id, words, environment=environment)["Id"]
+        stdout, stderr = api.exec_start(made, demux=True)
+        return Answer(exit_code=_exit_code(api, made), stdout=stdout or b"", stderr=stderr or b"")
 
     def _neighbours(self) -> dict[str, str]:
         """Whether each container of this run still runs."""

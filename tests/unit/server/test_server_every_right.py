@@ -338,7 +338,8 @@ FOR_ANYONE = {
 @pytest.fixture(scope="module")
 def world(shared_fast_folder, live_server_class):
     server = live_server_class(shared_fast_folder / "state")
-    server.start("--metrics", "token")
+    # No lease runs out meanwhile, however slow this machine is: the worker would be blamed, and get no more jobs.
+    server.start("--metrics", "token", "--lease-seconds", "3600")
     try:
         yield World(server)
     finally:

@@ -28,7 +28,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     questions: list[str] = []
     real = socket.getaddrinfo
 
-    def answer(host: str, *rest: object, **more: object) -> list[object]:
+    def answer(asked: str | bytes, *rest: object, **more: object) -> list[object]:
+        host = text(asked)
         questions.append(host)
         if host == "grid.test":
             host = "127.0.0.1"
@@ -38,6 +39,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(urllib3_connection.socket, "getaddrinfo", answer)
     return questions
+
+
+def text(host: str | bytes) -> str:
+    return host.decode() if isinstance(host, bytes) else host
 
 
 def connection_to(port: int, addresses: Addresses) -> KnownHostConnection:
@@ -91,8 +96,8 @@ def test_a_silent_name_server_keeps_nobody_waiting(
     """Threads that ask meanwhile share one question; its late answer serves the next that asks."""
     answered, looking_up = threading.Event(), socket.getaddrinfo
 
-    def silent(host: str, *rest: object, **more: object) -> list[object]:
-        if host == "grid.test":
+    def silent(host: str | bytes, *rest: object, **more: object) -> list[object]:
+        if text(host) == "grid.test":
             answered.wait(30)
         return list(looking_up(host, *rest, **more))
 
