@@ -74,8 +74,11 @@ def ran(*argv: str) -> str:
 @contextmanager
 def docker(debian: Path, folder: Path) -> Iterator[Call]:
     """A daemon that gives builds what it gives them by default, and the network of this machine."""
-    folder.mkdir()
-    with outgoing_dockerd(folder) as address:
+    # containerd takes no longer path of a socket than 104 characters
+    with (
+        tempfile.TemporaryDirectory(prefix="run-", ignore_cleanup_errors=True) as short,
+        outgoing_dockerd(Path(short)) as address,
+    ):
 
         def call(*words: str) -> str:
             return ran("docker", "--host", address, *words)
