@@ -47,6 +47,8 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
+    """How many tests of a check went how."""
+
     passed: int = 0
     failed: int = 0
     skipped: int = 0

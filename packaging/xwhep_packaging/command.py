@@ -60,6 +60,8 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
+    """How a call of a tool ended, and what it said."""
+
     returncode: int
     stdout: str
     stderr: str = ""

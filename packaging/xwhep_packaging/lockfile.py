@@ -64,6 +64,8 @@ class DebSet(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Lock:
+    """All root file systems' packages of one suite; the time is that of the archive they were resolved in."""
+
     suite: str
     architecture: str
     epoch: int

@@ -8,6 +8,7 @@ one attempt each: mounts, network, users, chroot ──> Powers ──> sentence
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -76,9 +77,22 @@ def attempt(works: Callable[[Sequence[str]], bool], *, root: bool) -> Powers:
     )
 
 
-@cache
+_one_at_a_time = threading.Lock()
+
+
 def found() -> Powers:
+    with _one_at_a_time:
+        return _found()
+
+
+@cache
+def _found() -> Powers:
     return attempt(_works, root=os.geteuid() == 0)
+
+
+def ahead() -> None:
+    """Try beside what is done meanwhile; `found` waits for it."""
+    threading.Thread(target=found).start()
 
 
 def weaker(stage: str, powers: Powers | None = None) -> tuple[str, ...]:

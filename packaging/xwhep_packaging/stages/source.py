@@ -266,6 +266,8 @@ def _version_tag(repository: Path, shipped: str, sha: str, answers: Answers) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class Submodule:
+    """Another repository that a commit names, with where it goes and which of its commits."""
+
     path: str
     url: str
     sha: str

@@ -16,7 +16,7 @@ from doit.exceptions import TaskFailed
 from doit.task import Task as DoitTask
 from doit.task import dict_to_task
 
-from xwhep_packaging import command, settings
+from xwhep_packaging import command, powers, settings
 from xwhep_packaging.at_once import at_once
 from xwhep_packaging.errors import PipelineError, StoreError
 from xwhep_packaging.pipeline import Pipeline
@@ -41,6 +41,8 @@ class Reporter(Progress):
         if any((tasks[name].options or {}).get(EVENTS["name"]) for name in selected):
             self.tell_on_stdout()
         super().initialize(tasks, selected)
+        if self.steps:
+            powers.ahead()
 
     def forecast(self) -> Forecast:
         """From the usual times of the steps; an error in a step's inputs is told by the step itself."""

@@ -55,6 +55,22 @@ def test_exit_codes_pass() -> None:
     assert started(str(START), "list").returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("setup", "said"),
+    [
+        ("", "written"),
+        ("import atexit; atexit.register(lambda: print('at the end'))", "written at the end"),
+        ("import threading; threading.Timer(0.3, lambda: print('in a thread')).start()", "written in a thread"),
+    ],
+)
+def test_the_quick_end_cuts_nobody_short(setup: str, said: str) -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(START.parent)!r}); import start; {setup}\nprint('written')\nstart.end(7)"
+    )
+    done = started("-c", code)
+    assert (done.returncode, done.stdout.split()) == (7, said.split())
+
+
 def test_others_find_the_installed_packages() -> None:
     """doit alone is told that there are none."""
     code = f"""
@@ -63,7 +79,8 @@ sys.path.insert(0, {str(START.parent)!r})
 import start
 sys.argv = ["doit", "--version"]
 assert start.main() == 0
-import importlib.metadata, multiprocessing.pool, pdb
+assert "msgspec" in sys.modules and "typing_extensions" not in sys.modules
+import importlib.metadata, multiprocessing.pool, pdb, typing_extensions
 print(importlib.metadata.version("doit"), multiprocessing.Process.__name__, pdb.Pdb.__name__)
 """
     assert started("-c", code).stdout.split()[-2:] == ["Process", "Pdb"]
@@ -72,8 +89,8 @@ print(importlib.metadata.version("doit"), multiprocessing.Process.__name__, pdb.
 def test_processes_are_there_for_whoever_asks_for_them(tmp_path: Path) -> None:
     """`-P process`: doit's own way, with the real thing behind the names it was given."""
     (tmp_path / "dodo.py").write_text(
-        "import os\ndef task_one():\n"
-        "    return {'actions': [lambda: print('in', os.getpid() != int(os.environ['PARENT']))], 'verbosity': 2}\n"
+        "import os\nPARENT = int(os.environ['PARENT'])\ndef task_one():\n"
+        "    return {'actions': [lambda: print(f'in {os.getpid() != PARENT}')], 'verbosity': 2}\n"
     )
     code = f"""
 import os, sys
