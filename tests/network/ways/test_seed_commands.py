@@ -110,6 +110,7 @@ def test_every_secret_renewed_under_a_running_worker(shell: Shell, configured: G
             password = configured.deployment.admin.password
             assert password != PASSWORD
             job_in_a_client(shell, f"docker run -ti {old['client']} /bin/bash", password)
+    clone.doit("bound")  # other tests of this deployment take its images, which must be of one time
 
 
 def job_in_a_client(shell: Shell, line: str, password: str = PASSWORD) -> None:
