@@ -9,7 +9,8 @@ from pathlib import Path
 
 from xwhep.common.wire import Running
 
-SLEEPER = b"#!/bin/sh\nsleep 71.5 & echo up > up; sleep 71.5; wait\n"
+NAP_S = f"71.{os.getpid()}"  # so that no other tests on this machine have such sleepers at the same time
+SLEEPER = f"#!/bin/sh\nsleep {NAP_S} & echo up > up; sleep {NAP_S}; wait\n".encode()
 SOURCES = Path(__file__).parents[2] / "src"
 
 
@@ -62,7 +63,7 @@ def sleepers() -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if entry.name.isdecimal() and (entry / "cmdline").read_bytes() == b"sleep\x0071.5\0":
+            if entry.name.isdecimal() and (entry / "cmdline").read_bytes() == f"sleep\0{NAP_S}\0".encode():
                 found.append(int(entry.name))
     return found
 
