@@ -29,8 +29,10 @@ def test() -> Iterator[Task | DoitTask]:
 
 def _check_task(some: list[checks.Check], doc: str) -> Task:
     def run() -> None:
+        from xwhep_packaging.check_runner import Runner
+
         logs = pipeline().store.scratch("logs")
-        checks.Runner(logs=logs, environment=settings.passed_on(), say=say).run(some)
+        Runner(logs=logs, environment=settings.passed_on(), say=say).run(some)
 
     return {"doc": doc, "actions": [(guarded, [run])], "params": [EVENTS], "io": {"capture": False}}
 

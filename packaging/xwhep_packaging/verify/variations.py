@@ -19,7 +19,6 @@ from xwhep_packaging import command
 from xwhep_packaging.command import Command
 from xwhep_packaging.definitions import Surroundings
 from xwhep_packaging.stages.debs.chroot import CLOCK_LIBRARIES
-from xwhep_packaging.verify import ordinary
 
 if TYPE_CHECKING:
     from xwhep_packaging.verify.causes import Known
@@ -110,6 +109,12 @@ def _is_python(path: str, minor: int) -> bool:
     code = "import sys, venv; print(sys.version_info.minor)"
     answer = command.run(Command(argv=[path, "-E", "-s", "-c", code]), check=False)
     return answer.returncode == 0 and answer.stdout.strip() == str(minor)
+
+
+def _ordinary_hinders() -> str:
+    from xwhep_packaging.verify import ordinary
+
+    return ordinary.hinders()
 
 
 def _python_hinders() -> str:
@@ -211,7 +216,7 @@ VARIATIONS = {
         Variation(
             name="unprivileged",
             doc="an ordinary user builds, without any of root's rights",
-            hinders=ordinary.hinders,
+            hinders=_ordinary_hinders,
             apart={
                 "order": "disorderfs shows its files to root alone",
                 "cache": "the cache of packages is root's",

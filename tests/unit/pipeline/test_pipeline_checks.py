@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from xwhep_packaging import checks
-from xwhep_packaging.checks import Check, ChecksFailed, Counts, Runner
+from xwhep_packaging import check_runner, checks
+from xwhep_packaging.check_runner import ChecksFailed, Counts, Runner
+from xwhep_packaging.checks import Check
 from xwhep_packaging.errors import MissingTool
 from xwhep_packaging.store import Store
 
@@ -101,7 +102,7 @@ def test_checks_get_what_changes_a_build(runner: Runner) -> None:
 
 
 def test_time_limit(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "LIMIT_S", 0.2)
+    monkeypatch.setattr(check_runner, "LIMIT_S", 0.2)
     with pytest.raises(ChecksFailed) as caught:
         runner.run([check("unit", "import time; time.sleep(60)")])
     assert "stopped after 0.2 s" in caught.value.report()
@@ -132,18 +133,18 @@ def test_tools_that_are_not_made(runner: Runner, said: list[str]) -> None:
     ],
 )
 def test_closing_line(output: str, closing: str) -> None:
-    assert checks.closing_line(output) == closing
+    assert check_runner.closing_line(output) == closing
 
 
 def test_relevant_lines_of_pytest_are_the_failed_tests() -> None:
     many = "\n".join(f"FAILED test_{n}" for n in range(20))
-    lines = checks.relevant_lines(f"noise\n{many}\n20 failed in 1.0s").splitlines()
+    lines = check_runner.relevant_lines(f"noise\n{many}\n20 failed in 1.0s").splitlines()
     assert (lines[0], lines[-1], len(lines)) == ("FAILED test_0", "and 8 more", 13)
 
 
 def test_relevant_lines_leave_out_toxs_own_words() -> None:
     tox = "lint: exit 1 (0.02 seconds) /x> ruff\n  lint: FAIL code 1 (0.3 s)\n  evaluation failed :( (0.3 s)\n"
-    assert checks.relevant_lines(f"E501 too long\nFound 1 error.\n{tox}") == "E501 too long\nFound 1 error."
+    assert check_runner.relevant_lines(f"E501 too long\nFound 1 error.\n{tox}") == "E501 too long\nFound 1 error."
 
 
 @pytest.mark.parametrize(
@@ -158,8 +159,8 @@ def test_relevant_lines_leave_out_toxs_own_words() -> None:
 def test_count(tmp_path: Path, content: str | None, expected: Counts) -> None:
     if content is not None:
         (tmp_path / "j.xml").write_text(content)
-    assert checks.count(tmp_path / "j.xml") == expected
-    assert checks.count(None) == Counts()
+    assert check_runner.count(tmp_path / "j.xml") == expected
+    assert check_runner.count(None) == Counts()
 
 
 def test_closing_line_is_one_that_ci_reads() -> None:
