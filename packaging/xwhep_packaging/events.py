@@ -6,6 +6,7 @@ events=FILE ──> appended to that file      --json ──> standard output, w
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,8 +45,18 @@ class Events:
             return
         line = json.dumps({"event": event, "at": round(time.time(), 3), **more}) + "\n"
         for stream in self.streams:
-            stream.write(line)
-            stream.flush()
+            tell(stream, line)
+
+
+def tell(stream: TextIO, text: str) -> None:
+    """At once. Where whoever read it has gone, as `head` does, the run goes on and says no more there."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def told(error: object) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from xwhep_packaging import command, temporary
 from xwhep_packaging.errors import PipelineError
-from xwhep_packaging.events import Events, told
+from xwhep_packaging.events import Events, tell, told
 
 if TYPE_CHECKING:
     from xwhep_packaging.live import Forecast, Running, View
@@ -159,8 +159,7 @@ class Progress:
         if self.view:
             self.view.say(line)
         else:
-            self.stream.write(line + "\n")
-            self.stream.flush()
+            tell(self.stream, line + "\n")
 
 
 def _view(stream: TextIO, forecast: Callable[[], Forecast]) -> View | None:

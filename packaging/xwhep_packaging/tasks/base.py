@@ -19,6 +19,7 @@ from doit.task import dict_to_task
 from xwhep_packaging import command, powers, settings
 from xwhep_packaging.at_once import at_once
 from xwhep_packaging.errors import PipelineError, StoreError
+from xwhep_packaging.events import tell
 from xwhep_packaging.pipeline import Pipeline
 from xwhep_packaging.progress import Progress
 from xwhep_packaging.store import Store
@@ -139,8 +140,7 @@ def _failed(error: PipelineError) -> TaskFailed:
 
 
 def say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    tell(sys.stdout, line + "\n")
 
 
 def under(group: str, name: str, fields: Task) -> DoitTask:

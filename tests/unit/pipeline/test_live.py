@@ -252,6 +252,19 @@ def test_events_on_a_terminal_take_the_place_of_the_block(tmp_path: Path) -> Non
     assert "\x1b" not in terminal.text
 
 
+@pytest.mark.parametrize("words", [(), ("--json",)], ids=["lines", "events"])
+def test_a_reader_that_goes_does_not_end_the_run(tmp_path: Path, words: tuple[str, ...]) -> None:
+    process = start(tmp_path, "slow", "bad", *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout
+    assert process.stdout.readline()
+    process.stdout.close()
+    (tmp_path / "go").touch()
+    said = process.stderr.read().decode()
+    assert process.wait(LIMIT_S) == 13
+    assert "Traceback" not in said
+    assert "BrokenPipe" not in said
+
+
 def test_events_that_cannot_be_written_stop_the_run_at_once(tmp_path: Path) -> None:
     process = start(tmp_path, "slow", "events=no/such/folder.jsonl", stdout=subprocess.PIPE)
     out = process.communicate(timeout=LIMIT_S)[0].decode()
