@@ -56,8 +56,9 @@ def talking(pki, *answers):
         yield made, heard
     finally:
         made.close()
-        listener.close()
+        listener.shutdown(socket.SHUT_RDWR)  # to close it would not wake who waits in accept
         thread.join(5)
+        listener.close()
 
 
 def ask(made, method="GET", path="/", headers=None, body=b""):
