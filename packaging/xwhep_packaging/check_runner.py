@@ -19,7 +19,7 @@ from xwhep_packaging.errors import CheckError, MissingTool
 LIMIT_S = 3000.0  # a check that hangs; the slowest takes 20 minutes on two busy cores
 CAUSE_LINES = 12
 PYTEST_FAILURES = r"^(?:FAILED|ERROR) "
-PYTEST_RERUNS = r"(?m)^RERUN (.+)$"
+PYTEST_RERUNS = r"(?m)^FIRST TRY (.+)$"  # of tests/conftest.py
 PYTEST_CLOSING = r"(?m)^=*[ ]*(?:no tests ran|\d+ (?:passed|failed|skipped|error).*) in [\d.]+s.*$"
 
 

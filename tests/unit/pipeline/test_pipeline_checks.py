@@ -55,10 +55,10 @@ def test_all_checks_pass(runner: Runner, said: list[str], tmp_path: Path) -> Non
 
 
 def test_a_test_that_passed_the_second_time_is_named(runner: Runner, said: list[str], tmp_path: Path) -> None:
-    script = writes(tmp_path / "u.xml", 5) + "\nprint('RERUN tests/test_x.py::test_y')\nsys.stdout.flush()\n"
+    script = writes(tmp_path / "u.xml", 5) + "\nprint('FIRST TRY test_x.py::test_y: KeyError')\nsys.stdout.flush()\n"
     script = script.replace("\nsys.exit(0)\n", "\n")
     runner.run([check("unit", script, tmp_path / "u.xml")])
-    assert "!  failed the first time: tests/test_x.py::test_y" in said
+    assert "!  failed the first time: test_x.py::test_y: KeyError" in said
 
 
 def test_a_failing_check_stops_no_other(runner: Runner, said: list[str], tmp_path: Path) -> None:
