@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     facts: dict[str, Any] = {}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Output:
+class Output(msgspec.Struct, frozen=True, kw_only=True):
     """A published folder of the store and its manifest."""
 
     folder: Path
@@ -55,8 +53,7 @@ class Output:
         return [self.folder / name for name in sorted(self.manifest.files) if name.endswith(suffix)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Commit:
+class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """A resolved commit of a source, before anything is exported.
 
     `sha` is what was asked for. `shipped_sha` and `epoch` (UTC seconds) are those of the last commit that touched what
@@ -92,8 +89,7 @@ def _short(sha: str) -> str:
     return next((sha[:length] for length in range(7, len(sha)) if not re.fullmatch(r"b\d+", sha[:length])), sha)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Image:
+class Image(msgspec.Struct, frozen=True, kw_only=True):
     """One baked image in the engine's storage. Sizes are bytes, uncompressed; digest is the config's sha256."""
 
     name: str

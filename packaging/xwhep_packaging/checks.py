@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from xwhep_packaging.store import Store
 
@@ -18,8 +20,7 @@ TOX = REPOSITORY / ".tox" / "dev" / "bin" / "tox"
 JUNIT_FOLDER = REPOSITORY / "_build" / "test"  # as tox.ini says
 
 
-@dataclass(frozen=True, kw_only=True)
-class Check:
+class Check(msgspec.Struct, frozen=True, kw_only=True):
     """One check. `junit` is the file in which its tests are counted; None: it counts as one test by itself.
 
     `environment` is asked when the check starts: what an earlier one made can be named in it.

@@ -15,9 +15,10 @@ import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
+
+import msgspec
 
 from xwhep_packaging.errors import CommandError, MissingTool, PipelineError, StoreError
 
@@ -38,8 +39,7 @@ STOP_GRACE_S = 5.0
 LOG_TAIL_LINES = 12
 
 
-@dataclass(frozen=True, kw_only=True)
-class Command:
+class Command(msgspec.Struct, frozen=True, kw_only=True):
     """One call of a tool.
 
     With `log`, the argv and both output streams are appended to that file while the tool runs; without, standard output
@@ -48,7 +48,7 @@ class Command:
 
     argv: Sequence[str | Path]
     cwd: Path = Path("/")
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = {}
     log: Path | None = None
     input: str | None = None
     timeout_s: float | None = None
@@ -58,8 +58,7 @@ class Command:
     next_step: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Result:
+class Result(msgspec.Struct, frozen=True, kw_only=True):
     """How a call of a tool ended, and what it said."""
 
     returncode: int

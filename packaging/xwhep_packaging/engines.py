@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -115,8 +114,7 @@ def _ask(address: str, path: str) -> tuple[int | None, bytes]:
     return engine_http.get(scheme, place, path)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DockerEngine:
+class DockerEngine(msgspec.Struct, frozen=True, kw_only=True):
     """A docker daemon, by its address."""
 
     address: str
@@ -164,8 +162,7 @@ class DockerEngine:
         yield self.address
 
 
-@dataclass(frozen=True, kw_only=True)
-class PodmanEngine:
+class PodmanEngine(msgspec.Struct, frozen=True, kw_only=True):
     """podman without a daemon: images lie in the storage that buildah bakes into."""
 
     memory: Path
@@ -220,8 +217,7 @@ class PodmanEngine:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProcessEngine:
+class ProcessEngine(msgspec.Struct, frozen=True, kw_only=True):
     """No containers: programs of images as processes in unpacked root file systems, each on its own loopback address.
 
     `given`: by the name that begins an image's tag, the environment that its program needs where it shares a machine.

@@ -8,19 +8,19 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
+
+import msgspec
 
 from xwhep_packaging.errors import PipelineError, StoreError
 
 
-@dataclass
-class Events:
+class Events(msgspec.Struct):
     """Appends to `path` and writes to `streams`, each event at once; without either it writes nothing."""
 
     path: str = ""
-    streams: list[TextIO] = field(default_factory=list)
+    streams: list[TextIO] = []
 
     def begin(self) -> None:
         """Open the file.

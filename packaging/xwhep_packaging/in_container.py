@@ -12,7 +12,6 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from xwhep_packaging import command, settings
@@ -33,8 +32,7 @@ UNNEEDED = frozenset({"lintian"})  # it checks what was built, and is large
 WORDS = "usage: in_container --needs | FOLDER\n"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Here(Chroot):
+class Here(Chroot, frozen=True, kw_only=True):
     """No other root file system: an ordinary user and a clean environment in this one."""
 
     def command(self, argv: Sequence[str], cwd: str) -> list[str]:

@@ -13,7 +13,6 @@ import hashlib
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -62,8 +61,7 @@ class DebSet(msgspec.Struct, frozen=True, kw_only=True):
         return sum(deb.size for deb in self.debs)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Lock:
+class Lock(msgspec.Struct, frozen=True, kw_only=True):
     """All root file systems' packages of one suite; the time is that of the archive they were resolved in."""
 
     suite: str

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
+
+import msgspec
 
 from xwhep_packaging import command
 from xwhep_packaging.artefacts import Output
@@ -36,8 +37,7 @@ NEEDED = {
 NEEDED["pedantic"] = NEEDED["lint"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Powers:
+class Powers(msgspec.Struct, frozen=True, kw_only=True):
     """Whether these work here: mounts and networks of one's own in namespaces, user namespaces, chroot."""
 
     mounts: bool

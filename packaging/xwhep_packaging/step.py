@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from xwhep_packaging.artefacts import Output
 from xwhep_packaging.store import Draft, Recipe
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
+class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One output. `needs` are other steps' names; `present` tells whether it is still where it belongs."""
 
     name: str

@@ -21,7 +21,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -38,8 +37,7 @@ HISTORY = "history.jsonl"
 STAMP_S = 86400.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Everything that decides an output: what it is called and, in words, each input with its digest or value.
 
     `files` are the inputs that consist of files: the digest of each, so that the one that changed can be named.
@@ -49,8 +47,8 @@ class Recipe:
     stage: str
     name: str
     inputs: Mapping[str, str]
-    files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    origins: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Mapping[str, str]] = {}
+    origins: Mapping[str, str] = {}
 
     @cached_property
     def decided(self) -> dict[str, str]:
@@ -82,21 +80,19 @@ class _Details(msgspec.Struct, frozen=True, kw_only=True):
     origins: dict[str, str] = {}
 
 
-@dataclass(kw_only=True)
-class Draft:
+class Draft(msgspec.Struct, kw_only=True):
     """An output being made: a folder to write into, and facts for the manifest."""
 
     folder: Path
     log: Path
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class Store:
+class Store(msgspec.Struct, frozen=True, eq=False):
     """The folder of everything made, `_build` by default. `run` is when the run that uses it began (Unix seconds)."""
 
     root: Path
-    run: float = field(default_factory=time.time, compare=False)
+    run: float = msgspec.field(default_factory=time.time)
 
     def log(self, stage: str, name: str) -> Path:
         return self.root / "logs" / f"{stage}-{name}.log"

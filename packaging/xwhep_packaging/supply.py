@@ -9,9 +9,10 @@ archive no longer has what is locked, it is known once the set's step is made.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+import msgspec
 
 from xwhep_packaging import lockfile
 from xwhep_packaging.artefacts import Output
@@ -27,8 +28,7 @@ CHROOT, ROOTFS = "chroot", "rootfs"
 OF_SOURCE, OF_IMAGE = "chroot-", "image-"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Around:
+class Around(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked of the pipeline: a step's recipe, a recipe's output if it is there, a source's extra packages, and
     a folder for what is kept between runs."""
 

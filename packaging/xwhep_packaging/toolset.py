@@ -12,8 +12,9 @@ import json
 import os
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from xwhep_packaging import command
 from xwhep_packaging.artefacts import sha256_file

@@ -8,8 +8,10 @@ recipe ──> anything weaker here? ──no──> as it is
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from xwhep_packaging import powers
 from xwhep_packaging.artefacts import Output
@@ -32,8 +34,7 @@ def keyed(store: Store, step: Step, recipe: Recipe) -> Recipe:
     return replace(recipe, inputs={**recipe.inputs, WEAKER: "; ".join(said)})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Told:
+class Told(msgspec.Struct, frozen=True, kw_only=True):
     """A maker whose manifest says what was weaker: in this step, and in all that it was made from."""
 
     maker: Callable[[Draft], None]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from repositories import Repository
 from xwhep_packaging import lockfile, settings, toolset
@@ -50,8 +51,8 @@ class Pretended:
     def run(self) -> Pipeline:
         pipeline = Pipeline(settings.load(self.file, {"XWHEP_ENGINE": "podman"}), self.store)
         for name, step in pipeline.steps.items():
-            object.__setattr__(step, "maker", self._maker(pipeline, name))
-            object.__setattr__(step, "present", lambda output: True)
+            maker = self._maker(pipeline, name)
+            pipeline.steps[name] = replace(step, maker=maker, present=lambda output: True)
         return pipeline
 
     def build(self) -> Pipeline:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import secrets
 
@@ -68,11 +67,11 @@ def rotated(deployment: Deployment, what: str, now: int, password: str = "") -> 
         case "forget-old-authority":
             renewed = _with_server_key(deployment, _newest_alone(deployment), now)
         case "admin":
-            renewed = dataclasses.replace(deployment, admin=new_login(deployment.admin.login, password))
+            renewed = msgspec.structs.replace(deployment, admin=new_login(deployment.admin.login, password))
         case "join-token":
             old = deployment.joins[0]
             join = msgspec.structs.replace(new_join_token(), visibility=old.visibility, group=old.group)
-            renewed = dataclasses.replace(deployment, joins=(join, *deployment.joins[1:]))
+            renewed = msgspec.structs.replace(deployment, joins=(join, *deployment.joins[1:]))
         case _:
             raise AnswerError(
                 f"rotate={what[:40]} renews nothing", next_step=f"rotate= one of {', '.join(sorted(ROTATIONS))}"
@@ -86,7 +85,7 @@ def _counted_up(before: Deployment, after: Deployment, now: int) -> Deployment:
     for role, package in before.about.packages.items():
         if payload(before, role) != payload(after, role):
             packages[role] = Package(serial=package.serial + 1, changed=now)
-    return dataclasses.replace(after, about=msgspec.structs.replace(after.about, packages=packages))
+    return msgspec.structs.replace(after, about=msgspec.structs.replace(after.about, packages=packages))
 
 
 def new_login(login: str, password: str) -> Login:
@@ -106,7 +105,7 @@ def new_join_token() -> JoinToken:
 def _with_server_key(deployment: Deployment, authorities: tuple[Authority, ...], now: int) -> Deployment:
     about = msgspec.structs.replace(deployment.about, certificate_until=_server_until(now))
     pem = _server_pem(about, authorities, now)
-    return dataclasses.replace(deployment, about=about, authorities=authorities, server_pem=pem)
+    return msgspec.structs.replace(deployment, about=about, authorities=authorities, server_pem=pem)
 
 
 def _newest_alone(deployment: Deployment) -> tuple[Authority, ...]:

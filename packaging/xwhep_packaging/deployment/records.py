@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Annotated
 
 import msgspec
@@ -62,8 +61,7 @@ class JoinToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return f"JoinToken({self.id})"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Authority:
+class Authority(msgspec.Struct, frozen=True, kw_only=True):
     """Key and certificate, both PEM."""
 
     key: bytes
@@ -73,13 +71,15 @@ class Authority:
         return "Authority(...)"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Deployment:
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """All of it. `authorities` are newest first; `digest_key` hides contents in keys of the pipeline."""
 
     about: About
-    authorities: tuple[Authority, ...] = field(repr=False)
-    server_pem: bytes = field(repr=False)
-    admin: Login = field(repr=False)
-    joins: tuple[JoinToken, ...] = field(repr=False)
-    digest_key: bytes = field(repr=False)
+    authorities: tuple[Authority, ...]
+    server_pem: bytes
+    admin: Login
+    joins: tuple[JoinToken, ...]
+    digest_key: bytes
+
+    def __repr__(self) -> str:
+        return f"Deployment({self.about!r})"

@@ -14,9 +14,10 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from xwhep_packaging import command, lockfile, powers
 from xwhep_packaging.artefacts import Output, digests_of, sha256_file
@@ -95,8 +96,7 @@ def _below_root(paths: Iterable[str]) -> str:
     return " ".join(f'"$1"{path}' for path in paths)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Made:
+class Made(msgspec.Struct, frozen=True, kw_only=True):
     """What a root is made of: the exact packages, and the output of the stage that has them in the cache."""
 
     debs: DebSet
@@ -215,8 +215,7 @@ def _record(draft: Draft, rows: Iterable[str], facts: dict[str, object]) -> None
     draft.facts.update({**facts, "packages": len(installed), "size": tarball.stat().st_size})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Additions:
+class Additions(msgspec.Struct, frozen=True, kw_only=True):
     """What a derived chroot has beyond the shared one: packages by name, and dependency clauses for apt to satisfy."""
 
     packages: tuple[str, ...] = ()
@@ -291,8 +290,7 @@ def make_derived(settings: Settings, inputs: Derived, draft: Draft) -> None:
     _record(draft, [*rows.values(), f"{METAPACKAGE}\t1\tall"], {"kind": "chroot", "epoch": epoch})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Derived:
+class Derived(msgspec.Struct, frozen=True, kw_only=True):
     """A chroot on top of the shared one: that root, both sets of packages, and what was asked for."""
 
     shared: Output

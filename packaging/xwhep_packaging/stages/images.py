@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from xwhep_packaging import command, containerfile, powers
 from xwhep_packaging.artefacts import Image, Output, dated, digests_of, rfc3339
@@ -126,8 +127,7 @@ def make_image(settings: Settings, name: str, inputs: ImageInputs, draft: Draft)
     remove_tree(context)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageInputs:
+class ImageInputs(msgspec.Struct, frozen=True, kw_only=True):
     """`context` is a tar of the image's folder, if it has one; `epoch` the latest time of all inputs (UTC seconds);
     `extra` holds its Debian packages that the base lacks, `bound` tells that a bound image stands on this one."""
 

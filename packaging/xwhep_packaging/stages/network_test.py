@@ -14,8 +14,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from xwhep_packaging import command
 from xwhep_packaging.artefacts import Output, digests_below, digests_of
@@ -34,8 +35,7 @@ NO_TESTS = 5  # pytest's exit code when none was chosen
 CLEAN_UP_S = 20.0  # told to stop, the tests remove their containers: 1 s, and far more on a busy machine
 
 
-@dataclass(frozen=True, kw_only=True)
-class Part:
+class Part(msgspec.Struct, frozen=True, kw_only=True):
     """Some of the tests: `choice` is pytest's expression of markers, empty for all."""
 
     stage: str
@@ -70,8 +70,7 @@ def _own(settings: Settings, digests: dict[str, str]) -> dict[str, str]:
     return {name: digest for name, digest in digests.items() if Path(name).parts[0] not in apart}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Share:
+class Share(msgspec.Struct, frozen=True, kw_only=True):
     """What one process runs of a part: `choice` is pytest's expression, `output` where its report goes."""
 
     choice: str
@@ -113,8 +112,7 @@ def pytest_command(settings: Settings, share: Share, lacks: Sequence[str] = ()) 
     return [sys.executable, "-m", "pytest", "-c", "/dev/null", "--import-mode=importlib", *options, str(folder)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trial:
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """What is tested: a part of the tests, on images, by an engine."""
 
     part: Part

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from xwhep_packaging import lockfile
 from xwhep_packaging.artefacts import Output, digests_of
@@ -31,8 +32,7 @@ ARCHIVE = Path(__file__).parents[1] / "archive.py"
 SHOWN = 12  # of the packages that differ; the log has them all
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What one root is asked to have: packages by name, and clauses as in a Depends field, beside the set `beside`."""
 
     name: str
@@ -74,8 +74,7 @@ def recipe(settings: Settings, lock: Lock | None, wish: Wish, upstream: Mapping[
     return Recipe(stage=STAGE, name=wish.name, inputs={**own, **upstream}, files=files)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
+class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     """`beside` is the output of the set that this one stands on."""
 
     lock: Lock | None

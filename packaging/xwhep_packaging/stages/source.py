@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import msgspec
 
 from xwhep_packaging import command, git_answers
 from xwhep_packaging.artefacts import Commit, digests_of
@@ -194,8 +195,7 @@ def _checkout(folder: Path, answers: Answers) -> Path:
     return Path(top) if top else folder
 
 
-@dataclass(frozen=True, kw_only=True)
-class _About:
+class _About(msgspec.Struct, frozen=True, kw_only=True):
     """Of a repository: the top of its work tree (empty: it has none), and the commit of HEAD (empty: ask for it)."""
 
     top: str
@@ -264,8 +264,7 @@ def _version_tag(repository: Path, shipped: str, sha: str, answers: Answers) -> 
     return next((tag for tag in tags if VERSION_TAG.fullmatch(tag)), "")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Submodule:
+class Submodule(msgspec.Struct, frozen=True, kw_only=True):
     """Another repository that a commit names, with where it goes and which of its commits."""
 
     path: str

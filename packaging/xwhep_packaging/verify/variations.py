@@ -11,9 +11,10 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from xwhep_packaging import command
 from xwhep_packaging.command import Command
@@ -42,8 +43,7 @@ NOISY = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Variation:
+class Variation(msgspec.Struct, frozen=True, kw_only=True):
     """One difference. `wrap` goes before the command, `surroundings` into the pipeline file of the clone.
 
     `hinders` says why this machine cannot do it; empty: it can. `apart`: others that it does not go with, and why.
@@ -52,10 +52,10 @@ class Variation:
     name: str
     doc: str
     wrap: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    surroundings: Mapping[str, str | int] = field(default_factory=dict)
+    environment: Mapping[str, str] = {}
+    surroundings: Mapping[str, str | int] = {}
     hinders: Callable[[], str] = str
-    apart: Mapping[str, str] = field(default_factory=dict)
+    apart: Mapping[str, str] = {}
 
 
 def _shell(script: str) -> tuple[str, ...]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import tarfile
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from xwhep_packaging.artefacts import Commit
@@ -33,7 +33,7 @@ GIT = "~git20231114.2213+bbbbbbb"
     ],
 )
 def test_versions(head: str, tag: str, native: bool, pristine: bool, version: str) -> None:
-    commit = dataclasses.replace(COMMIT, tag=tag)
+    commit = msgspec.structs.replace(COMMIT, tag=tag)
     assert by_debian.dated_version(head, commit, native=native, pristine=pristine) == version
 
 

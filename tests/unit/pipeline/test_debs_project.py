@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from xwhep_packaging.artefacts import Commit
 from xwhep_packaging.errors import BuildError
@@ -79,12 +80,12 @@ def test_versions_sort_as_upstream_means_them() -> None:
     ],
 )
 def test_package_version(tag: str, overlay_epoch: int, version: str) -> None:
-    commit = Commit(**{**vars(COMMIT), "tag": tag})
+    commit = replace(COMMIT, tag=tag)
     assert projects.package_version(PROJECT, commit, overlay_epoch) == version
 
 
 def test_published_archive_has_its_own_version() -> None:
-    assert projects.package_version(PROJECT, Commit(**{**vars(COMMIT), "released": True}), 0) == "1.2-1"
+    assert projects.package_version(PROJECT, replace(COMMIT, released=True), 0) == "1.2-1"
 
 
 README = """# My tool

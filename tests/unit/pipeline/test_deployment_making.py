@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import socket
@@ -12,6 +11,7 @@ import time
 import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 from argon2 import PasswordHasher
 from cryptography import x509
@@ -237,7 +237,7 @@ def test_settings_files_are_toml_that_the_roles_read(made: Deployment) -> None:
 
 def test_digest_tells_nothing_without_the_folders_key(made: Deployment) -> None:
     """Two deployments with the same contents have different digests; the same one always the same."""
-    other = dataclasses.replace(made, digest_key=b"\1" * 32)
+    other = msgspec.structs.replace(made, digest_key=b"\1" * 32)
     assert payload.digest(made, "worker") == payload.digest(made, "worker")
     assert payload.digest(made, "worker") != payload.digest(other, "worker")
     plain = hashlib.sha256(b"".join(payload.payload(made, "worker").values())).hexdigest()

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from pretended import Pretended
 from xwhep_packaging import explain, toolset
@@ -134,7 +135,7 @@ def test_a_damaged_output(grid: Pretended) -> None:
 
 def test_an_image_that_the_storage_lost(grid: Pretended) -> None:
     pipeline = grid.run()
-    object.__setattr__(pipeline.steps["images:server"], "present", lambda output: False)
+    pipeline.steps["images:server"] = replace(pipeline.steps["images:server"], present=lambda output: False)
     assert "no longer in the storage" in explain.explain(pipeline, "images:server").state
 
 

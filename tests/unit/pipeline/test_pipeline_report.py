@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from deployments import put
 from repositories import Repository
@@ -221,8 +222,7 @@ def test_needs_are_made_first(settings: Settings, store: Store) -> None:
         return lambda draft: made.append(name)
 
     for name, step in list(pipeline.steps.items()):
-        object.__setattr__(step, "maker", making(name))
-        object.__setattr__(step, "present", lambda output: True)
+        pipeline.steps[name] = replace(step, maker=making(name), present=lambda output: True)
     pipeline.make("debs:grid")
     chroots = ["packages:chroot", "base:chroot", "packages:chroot-grid", "base:chroot-grid"]
     assert made == ["source:grid", *chroots, "debs:grid"]

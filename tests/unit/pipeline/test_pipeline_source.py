@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -130,7 +129,7 @@ def test_dirty_tree_builds_the_commit_and_says_so(
     repository.write("src/main.py", "print('loose')\n")
     dirty = resolved(settings, store)
     assert (clean.dirty, dirty.dirty) == (False, True)
-    assert replace(dirty, dirty=False) == clean
+    assert msgspec.structs.replace(dirty, dirty=False) == clean
     with tarfile.open(exported(store, dirty, tmp_path, ["src"])) as archive:
         content = archive.extractfile("src/main.py")
         assert content

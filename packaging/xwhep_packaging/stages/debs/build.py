@@ -6,7 +6,6 @@ source.tar ──> builder: debian, stdeb or command ── chroot ──> .deb 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,8 +25,7 @@ STAGE = "debs"
 NO_DECISION = ("location", "ref", "ships", "lint")  # the commit says them, or they decide no byte
 
 
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
+class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     """`overlay` is a tar of the overlay folder at its own commit."""
 
     source: Output

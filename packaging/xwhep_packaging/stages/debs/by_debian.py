@@ -6,12 +6,13 @@ orig tarball: committed, or made from the tree ──────────┴
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
+
+import msgspec
 
 from xwhep_packaging.artefacts import Commit
 from xwhep_packaging.definitions import DebianSource
@@ -142,7 +143,7 @@ def dated_version(head: str, commit: Commit, *, native: bool, pristine: bool) ->
     if tag and tag == re.sub(r"^\d+:", "", upstream):
         return head
     if pristine:
-        return head + dataclasses.replace(commit, tag="").version("")
+        return head + msgspec.structs.replace(commit, tag="").version("")
     return f"{commit.version(upstream)}-{1 if tag else revision}"
 
 

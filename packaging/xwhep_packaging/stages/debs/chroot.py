@@ -6,12 +6,12 @@ work folder ────> /build ───────────────�
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from xwhep_packaging import command
 from xwhep_packaging.command import Command, Result
@@ -32,8 +32,7 @@ USUAL = Surroundings()
 ELSEWHERE = Surroundings(host="elsewhere", timezone="Etc/GMT-14", locale="C", user="other", umask="0002")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Chroot:
+class Chroot(msgspec.Struct, frozen=True, kw_only=True):
     """`work` is bound at /build, everything else is read-only; `epoch` is SOURCE_DATE_EPOCH (UTC seconds), `packages`
     the names of what is installed."""
 
@@ -111,7 +110,7 @@ class Chroot:
 
     def elsewhere(self, work: Path) -> Chroot:
         """The same root file system with other surroundings and another work folder."""
-        return dataclasses.replace(self, work=work, surroundings=ELSEWHERE)
+        return msgspec.structs.replace(self, work=work, surroundings=ELSEWHERE)
 
 
 def clock_library() -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from xwhep_packaging.artefacts import Commit
 from xwhep_packaging.errors import BuildError
@@ -72,8 +73,7 @@ def _checked(paragraphs: list[Paragraph], called: str) -> list[Paragraph]:
     return paragraphs
 
 
-@dataclass(frozen=True, kw_only=True)
-class Conditions:
+class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     """What restriction lists are asked about."""
 
     architecture: str

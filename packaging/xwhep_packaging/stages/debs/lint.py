@@ -8,7 +8,8 @@ Every build has it done quickly. A release has it done strictly: all checks, and
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from xwhep_packaging import command
 from xwhep_packaging.artefacts import Output
@@ -20,8 +21,7 @@ UPLOAD_TAGS = ("bad-distribution-in-changes-file", "initial-upload-closes-no-bug
 FOUND = 2  # lintian's exit code when it found errors
 
 
-@dataclass(frozen=True, kw_only=True)
-class Strictness:
+class Strictness(msgspec.Struct, frozen=True, kw_only=True):
     """What is looked for, and what fails: `severities` are the letters before the tags.
 
     lintian's own --fail-on also counts tags that it masks itself and does not show.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from xwhep_packaging import command, plain_root, powers
@@ -28,8 +27,7 @@ def kind() -> type[Chroot]:
     return PlainChroot if powers.weaker("debs") else Chroot
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlainChroot(Chroot):
+class PlainChroot(Chroot, frozen=True, kw_only=True):
     """Unpacked at the first call, removed by `close`: the build's user cannot change what root has unpacked."""
 
     def command(self, argv: Sequence[str], cwd: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import textwrap
 from datetime import UTC, datetime
@@ -93,7 +92,7 @@ def package_version(project: Project, commit: Commit, overlay_epoch: int) -> str
     """
     base = debian_version(project.version)
     tagged = commit.released or commit.tag.removeprefix("v") == project.version
-    upstream = base if tagged else dataclasses.replace(commit, tag="").version(base)
+    upstream = base if tagged else msgspec.structs.replace(commit, tag="").version(base)
     stamp = datetime.fromtimestamp(overlay_epoch, UTC).strftime("%Y%m%d.%H%M")
     return f"{upstream}-{f'1+{stamp}' if overlay_epoch > commit.epoch else '1'}"
 
