@@ -11,16 +11,24 @@ import gc
 import os
 import sys
 import threading
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from types import FunctionType, ModuleType, SimpleNamespace
+from types import BuiltinFunctionType, FunctionType, GeneratorType, MethodType, ModuleType, SimpleNamespace
 
 ASKS_PACKAGES = "importlib.metadata"
-PROCESSES = "multiprocessing"
 GARBAGE = 50_000  # objects made before garbage is looked for
-DEBUGGER = "pdb"  # for `doit --pdb` alone
 BACKPORTS = "typing_extensions"  # msgspec takes of it what Python's own typing has as well since 3.11
+# Modules that are loaded for what most runs never do, until they do it: --pdb, a traceback, an archive, a long text.
+LATER = ("bz2", "dbm", "hashlib", "inspect", "ipaddress", "lzma", "pdb", "pprint", "textwrap", "traceback")
+# The same for what is taken out of a module by name while doit is loaded: functions and classes that are only called.
+CALLED_LATER = {
+    "configparser": ("ConfigParser",),
+    "gettext": ("gettext", "ngettext"),
+    "multiprocessing": ("Process", "Queue"),
+    "pickle": ("dumps",),
+}
 
 
 def without_plugins() -> ModuleType:
@@ -30,21 +38,28 @@ def without_plugins() -> ModuleType:
     return empty
 
 
-def processes_later() -> ModuleType:
-    """What doit takes for multiprocessing: its two names, which load it when they are called. Steps run in threads."""
-    stand_in = ModuleType(PROCESSES)
-    for name in ("Process", "Queue"):
-        setattr(stand_in, name, partial(call_of, name))
+def called_later(module: str, names: Iterable[str]) -> ModuleType:
+    """What doit takes for a module: some of its names, which load it when they are called, and all others at once."""
+    stand_in = later(module)
+    for name in names:
+        setattr(stand_in, name, partial(call_of, module, name))
     return stand_in
 
 
-def call_of(name: str, *given: object, **named: object) -> object:
-    return getattr(import_module(PROCESSES), name)(*given, **named)
+def call_of(module: str, name: str, *given: object, **named: object) -> object:
+    return getattr(import_module(module), name)(*given, **named)
+
+
+def own_system() -> ModuleType:
+    """What uuid takes for platform, of which it wants one word."""
+    stand_in = later("platform")
+    stand_in.system = lambda: os.uname().sysname  # type: ignore[attr-defined]
+    return stand_in
 
 
 def later(name: str) -> ModuleType:
-    """Stands for a module until something of it is used. (LazyLoader's would be loaded by `inspect`, which asks every
-    module for its file.)"""
+    """Stands for a module until something of it is used. (LazyLoader's would be loaded by whoever asks every module for
+    its file.)"""
 
     def used(attribute: str) -> object:
         if attribute.startswith("__"):
@@ -58,24 +73,51 @@ def later(name: str) -> ModuleType:
     return stand_in
 
 
-def where_it_begins(function: FunctionType) -> tuple[list[str], int]:
-    """What doit wants of inspect.getsourcelines, which reads and takes apart a function's text: the number alone."""
-    return [], function.__code__.co_firstlineno
+def looked_at(signature: Callable[..., object]) -> SimpleNamespace:
+    """What doit wants of `inspect` to find tasks, which needs no function's text and nothing that takes it apart."""
+    return SimpleNamespace(
+        isbuiltin=lambda some: isinstance(some, BuiltinFunctionType),
+        isclass=lambda some: isinstance(some, type),
+        getmembers=lambda module: sorted(vars(module).items()),
+        getsourcelines=lambda function: ([], function.__code__.co_firstlineno),  # doit wants the number alone
+        isfunction=lambda some: isinstance(some, FunctionType),
+        isgenerator=lambda some: isinstance(some, GeneratorType),
+        ismethod=lambda some: isinstance(some, MethodType),
+        ismodule=lambda some: isinstance(some, ModuleType),
+        signature=signature,
+    )
+
+
+def named(function: Callable[..., object]) -> object:
+    """A function's signature as far as doit looks at it here: the names of its parameters."""
+    plain = getattr(function, "__func__", function)
+    if not isinstance(plain, FunctionType) or hasattr(plain, "__wrapped__"):
+        return call_of("inspect", "signature", function)
+    code = plain.__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return SimpleNamespace(parameters=dict.fromkeys(names[isinstance(function, MethodType) :]))
 
 
 def main() -> int:
     gc.set_threshold(GARBAGE)  # what a start makes stays: looking for garbage in it is in vain
-    stand_ins = {ASKS_PACKAGES: without_plugins(), PROCESSES: processes_later(), BACKPORTS: None}
-    sys.modules |= {**stand_ins, DEBUGGER: later(DEBUGGER)}  # type: ignore[dict-item] # None: there is no such module
+    stand_ins: dict[str, ModuleType | None] = {
+        ASKS_PACKAGES: without_plugins(),
+        BACKPORTS: None,  # there is no such module
+        "platform": own_system(),
+        **{module: called_later(module, names) for module, names in CALLED_LATER.items()},
+    }
+    sys.modules |= {**stand_ins, **{name: later(name) for name in LATER}}  # type: ignore[dict-item]
     import msgspec  # noqa: F401 - for the steps, while it finds no backports
-    from doit import loader
+    from doit import action, cmd_base, dependency, loader
     from doit.doit_cmd import DoitMain
 
-    loader.inspect = SimpleNamespace(**{**vars(loader.inspect), "getsourcelines": where_it_begins})
-
-    for name in stand_ins:
-        del sys.modules[name]  # whoever else asks gets the whole truth
-    return int(DoitMain().run(sys.argv[1:]) or 0)
+    for user in (cmd_base, dependency, loader):
+        user.inspect = looked_at(named)
+    action.inspect = looked_at(partial(call_of, "inspect", "signature"))
+    for name, module in stand_ins.items():
+        if sys.modules.get(name) is module:
+            del sys.modules[name]  # whoever else asks gets the whole truth
+    return int(DoitMain(config_filenames=()).run(sys.argv[1:]) or 0)
 
 
 def end(status: int) -> None:

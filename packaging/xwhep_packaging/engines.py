@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 import resource
 import sys
 import time
@@ -199,7 +198,7 @@ class PodmanEngine(msgspec.Struct, frozen=True, kw_only=True):
         Found by trying, weakest change first; the answer is remembered until the kernel or podman changes.
         """
         memory = self.memory / "podman.json"
-        here = f"{platform.release()} {command.run(Command(argv=['podman', '--version'])).stdout.strip()}"
+        here = f"{os.uname().release} {command.run(Command(argv=['podman', '--version'])).stdout.strip()}"
         candidates = configurations()
         known = _remembered(memory, here)
         order = sorted(candidates, key=lambda name: name != known)

@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 
 from xwhep_packaging import command
+from xwhep_packaging.alive import is_alive
 from xwhep_packaging.command import Command
 from xwhep_packaging.engines import storage_root
 
@@ -27,7 +28,7 @@ def owner_option() -> str:
 
 def remove_leftovers(log: Path) -> list[str]:
     """Remove those whose process is gone, never those of a bake that still runs; returns their ids."""
-    dead = [name for name, pid in working_containers().items() if not Path("/proc", str(pid)).exists()]
+    dead = [name for name, pid in working_containers().items() if not is_alive(pid)]
     if dead:
         # Another run may do the same just now.
         command.run(Command(argv=["buildah", "rm", *dead], log=log), check=False)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from xwhep_packaging.alive import is_alive
+
 PREFIX = "xwhep-"
 REMOVAL_S = 20.0  # unpacked root file systems are many files, and what wrote them may be ending still
 
@@ -67,5 +69,5 @@ def remove_orphans(place: Path, purpose: str) -> None:
     """Remove our folders for this purpose whose process is gone."""
     for folder in place.glob(f"{PREFIX}{purpose}-*-*"):
         pid = folder.name.removeprefix(f"{PREFIX}{purpose}-").partition("-")[0]
-        if pid.isdigit() and not Path("/proc", pid).exists() and folder.stat().st_uid == os.geteuid():
+        if pid.isdigit() and not is_alive(pid) and folder.stat().st_uid == os.geteuid():
             shutil.rmtree(folder, ignore_errors=True)

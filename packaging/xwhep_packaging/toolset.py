@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def versions(memory: Path) -> dict[str, str]:
     found = {name: fresh.get(name) or known[prints[name]] for name in files}
     if fresh:
         _remember(memory, {prints[name]: version for name, version in found.items()})
-    return {**found, PYTHON: platform.python_version(), RUNNER: sha256_file(Path(command.__file__))}
+    return {**found, PYTHON: sys.version.split()[0], RUNNER: sha256_file(Path(command.__file__))}
 
 
 def _place(name: str) -> Path | None:

@@ -256,6 +256,8 @@ def remove_leftovers(client: Any, wanted: Callable[[str], bool]) -> None:
 
 
 def is_dead(run: str) -> bool:
-    """Whether the process that a run's label names is gone."""
-    pid = run.partition("-")[0]
-    return not pid.isdigit() or not Path(f"/proc/{pid}").exists()
+    """Whether the process that a run's label names is gone: one that was killed may wait to be asked how it ended."""
+    try:
+        return Path("/proc", run.partition("-")[0], "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True

@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xwhep_packaging.alive import is_alive
+
 ENTER = Path(__file__).with_name("enter.py")
 STDOUT, STDERR = 1, 2
 READ_BYTES = 65536
@@ -45,7 +47,7 @@ def marked() -> Iterator[tuple[int, int]]:
 
 def kill_marked(mark: int) -> None:
     """End all of a container's processes, those too that they start meanwhile."""
-    while found := [pid for pid, own in marked() if own == mark and not _is_zombie(pid)]:
+    while found := [pid for pid, own in marked() if own == mark and is_alive(pid)]:
         for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -53,14 +55,8 @@ def kill_marked(mark: int) -> None:
 
 def kill_leftovers() -> None:
     """What containers of engines left that were killed."""
-    for mark in {mark for _, mark in marked() if not Path("/proc", str(engine_of(mark))).exists()}:
+    for mark in {mark for _, mark in marked() if not is_alive(engine_of(mark))}:
         kill_marked(mark)
-
-
-def _is_zombie(pid: int) -> bool:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    return True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from doit import get_var
 from doit.exceptions import TaskFailed
 
 from xwhep_packaging.errors import PipelineError
-from xwhep_packaging.tasks.base import EVENTS, Task, guarded, pipeline, say
+from xwhep_packaging.tasks.base import EVENTS, Guarded, Task, guarded, pipeline, say
 
 if TYPE_CHECKING:
     from xwhep_packaging.live import Running
@@ -50,7 +50,7 @@ def step_task(name: str) -> Task:
     step = pipeline().steps[name]
     return {
         "doc": step.doc,
-        "actions": [(guarded, [lambda: pipeline().make(name)])],
+        "actions": [Guarded(lambda: pipeline().make(name))],
         "uptodate": [lambda: _is_made(name)],
         "task_dep": list(step.needs),
         "io": {"capture": False},
@@ -90,7 +90,7 @@ def endurance() -> Iterator[Task]:
     yield {
         "basename": "endurance",
         "doc": pipeline().steps["endurance"].doc,
-        "actions": [(guarded, [run])],
+        "actions": [Guarded(run)],
         "task_dep": ["build"],
         "params": [EVENTS],
         "io": {"capture": False},
@@ -109,7 +109,7 @@ def configuration() -> Task:
 
     return {
         "doc": "make a deployment, or renew a secret of one (name= values= rotate= insecure_demo=1)",
-        "actions": [(guarded, [run])],
+        "actions": [Guarded(run)],
         "io": {"capture": False},
     }
 
@@ -130,7 +130,7 @@ def build() -> Task:
     return {
         "doc": "from a git commit to packages, images and a verdict (--json)",
         "params": [EVENTS],
-        "actions": [(guarded, [show])],
+        "actions": [Guarded(show)],
         "task_dep": pipeline().ends(),
         "io": {"capture": False},
     }
@@ -152,7 +152,7 @@ def lock() -> Task:
 
     return {
         "doc": "resolve the exact Debian packages again, show what changes, and write the lock",
-        "actions": [(guarded, [run])],
+        "actions": [Guarded(run)],
         "io": {"capture": False},
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from doit import get_var
 from doit.task import Task as DoitTask
 
 from xwhep_packaging import checks, settings
-from xwhep_packaging.tasks.base import EVENTS, Task, guarded, pipeline, say, under
+from xwhep_packaging.tasks.base import EVENTS, Guarded, Task, pipeline, say, under
 from xwhep_packaging.verify.variations import VARIATIONS
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def _check_task(some: list[checks.Check], doc: str) -> Task:
         logs = pipeline().store.scratch("logs")
         Runner(logs=logs, environment=settings.passed_on(), say=say).run(some)
 
-    return {"doc": doc, "actions": [(guarded, [run])], "params": [EVENTS], "io": {"capture": False}}
+    return {"doc": doc, "actions": [Guarded(run)], "params": [EVENTS], "io": {"capture": False}}
 
 
 def verify() -> Iterator[Task | DoitTask]:
@@ -60,7 +59,7 @@ def _bisect_task() -> Task:
 
     return {
         "doc": "the first commit that gives other bytes (variation=NAME good=COMMIT)",
-        "actions": [(guarded, [run])],
+        "actions": [Guarded(run)],
         "io": {"capture": False},
     }
 
@@ -78,6 +77,9 @@ def _plan(kind: str, *names: str) -> Plan:
 
 def _verify_task(plan: Callable[[], Plan], doc: str) -> Task:
     def run() -> None:
+
+        from dataclasses import replace  # with it come 12 ms, most of them of a module that takes functions apart
+
         from xwhep_packaging.release.comparable import BESIDE
         from xwhep_packaging.verify import verdict
 
@@ -85,4 +87,4 @@ def _verify_task(plan: Callable[[], Plan], doc: str) -> Task:
 
     needs = [name for name in pipeline().steps if name.startswith(("debs:", "images:"))]
     fields = {"task_dep": needs, "params": [EVENTS], "io": {"capture": False}}
-    return {"doc": doc, "actions": [(guarded, [run])], **fields}
+    return {"doc": doc, "actions": [Guarded(run)], **fields}

@@ -8,7 +8,7 @@ from functools import partial
 from doit import get_var
 from doit.exceptions import TaskFailed
 
-from xwhep_packaging.tasks.base import Task, guarded, pipeline, say
+from xwhep_packaging.tasks.base import Guarded, Task, guarded, pipeline, say
 
 JSON = {"name": "json", "long": "json", "type": bool, "default": False, "help": "for machines"}
 BENCH_RUNS = 5  # doit bench runs=1 for a quick look
@@ -131,6 +131,6 @@ def _report() -> Task:
     return {
         "basename": "report",
         "doc": "one page about the last build: times, graph, sizes, what changed, tests, logs (_build/report.html)",
-        "actions": [(guarded, [run])],
+        "actions": [Guarded(run)],
         "io": {"capture": False},
     }

@@ -8,7 +8,7 @@ from functools import partial
 from doit import get_var
 from doit.task import Task as DoitTask
 
-from xwhep_packaging.tasks.base import EVENTS, Task, guarded, pipeline, say, under
+from xwhep_packaging.tasks.base import EVENTS, Guarded, Task, guarded, pipeline, say, under
 
 DEPLOY_DOCS = {
     "compose": "files for Compose, on one machine",
@@ -29,26 +29,26 @@ def release() -> Iterator[Task | DoitTask]:
     yield {
         "basename": "release",
         "doc": "make a signed release of this build (skip=verify,endurance ... leaves checks out, and says so)",
-        "actions": [(guarded, [_release])],
+        "actions": [Guarded(_release)],
         "params": [EVENTS],
         "task_dep": ["build"],
         "io": {"capture": False},
     }
     fields = {
         "doc": "copy a release's images to a registry (registry=HOST[:PORT][/PATH] version=VERSION insecure=1)",
-        "actions": [(guarded, [_push])],
+        "actions": [Guarded(_push)],
         "io": {"capture": False},
     }
     yield under("release", "push", fields)
     fields = {
         "doc": "remove releases that are not tagged, and not shown now or lately (keep=N of a channel, dry=1 says it)",
-        "actions": [(guarded, [_prune])],
+        "actions": [Guarded(_prune)],
         "io": {"capture": False},
     }
     yield under("release", "prune", fields)
     fields = {
         "doc": "apt's indexes and the bills of materials of this build alone, signed by a key that nobody trusts",
-        "actions": [(guarded, [_papers])],
+        "actions": [Guarded(_papers)],
         "task_dep": [name for name in pipeline().steps if name.startswith(("debs:", "images:"))],
         "io": {"capture": False},
     }
@@ -92,7 +92,7 @@ def nightly() -> Task:
     """No task before it: a build that fails belongs into the history too."""
     return {
         "doc": "build, verify and release HEAD, and write the history (channel=NAME|none bounded=1 skip=GATES)",
-        "actions": [(guarded, [_nightly])],
+        "actions": [Guarded(_nightly)],
         "params": [EVENTS],
         "io": {"capture": False},
     }
@@ -121,7 +121,7 @@ def _push() -> None:
 def promote() -> Task:
     return {
         "doc": "show a release in a channel (channel=nightly|testing|stable version=VERSION; the newest by default)",
-        "actions": [(guarded, [_promote])],
+        "actions": [Guarded(_promote)],
         "io": {"capture": False},
     }
 
@@ -135,7 +135,7 @@ def _promote() -> None:
 def rollback() -> Task:
     return {
         "doc": "show in a channel again what it showed before (channel=NAME)",
-        "actions": [(guarded, [_rollback])],
+        "actions": [Guarded(_rollback)],
         "io": {"capture": False},
     }
 
@@ -161,13 +161,13 @@ def deploy() -> Iterator[Task | DoitTask]:
     yield {
         "basename": "deploy",
         "doc": "files to run a grid by: Compose, Swarm, Kubernetes",
-        "actions": [(guarded, [lambda: _deploy_files(*DEPLOY_DOCS)])],
+        "actions": [Guarded(lambda: _deploy_files(*DEPLOY_DOCS))],
         "task_dep": images,
         "io": {"capture": False},
     }
     for name, (doc, action) in ways.items():
         needs = [] if name == "compose_down" else images
-        fields = {"doc": doc, "actions": [(guarded, [action])], "task_dep": needs, "io": {"capture": False}}
+        fields = {"doc": doc, "actions": [Guarded(action)], "task_dep": needs, "io": {"capture": False}}
         yield under("deploy", name, fields)
 
 

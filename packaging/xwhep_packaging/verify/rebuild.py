@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from xwhep_packaging import command
+from xwhep_packaging.alive import is_alive
 from xwhep_packaging.artefacts import Manifest, Output
 from xwhep_packaging.command import Command
 from xwhep_packaging.engines import is_stored, stored_names
@@ -343,7 +344,7 @@ def forget_leftovers(log: Path) -> None:
     """Take away the names of rebuilds whose process is gone: one that was killed could not do it."""
     for name in sorted(name for names in stored_names().values() for name in names):
         made = OF_REBUILD.match(name)
-        if made and not Path("/proc", made["pid"]).exists():
+        if made and not is_alive(made["pid"]):
             _forget(name, log)
 
 

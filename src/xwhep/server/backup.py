@@ -121,8 +121,12 @@ def write_backup(state: Path, sink: Sink) -> Made:
 @contextmanager
 def _snapshot(database: Path) -> Iterator[Path]:
     """A consistent copy, in a file of the state folder while it is needed."""
+    own = str(os.getpid())
     for leftover in database.parent.glob(".backup-*"):
-        if not Path("/proc", leftover.suffix[1:]).exists():  # whose process was killed
+        maker = leftover.suffix[1:]
+        if (
+            maker == own or not Path("/proc", maker).exists()
+        ):  # it was killed; a restarted container counts from 1 again
             leftover.unlink()
     copy = database.with_name(f".backup-{database.stem}.{os.getpid()}")
     os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

@@ -20,6 +20,7 @@ import pytest
 
 from one_image import OneImage
 from xwhep_packaging import engines, powers
+from xwhep_packaging.alive import is_alive
 from xwhep_packaging.engines import ProcessEngine
 from xwhep_packaging.errors import EngineError
 from xwhep_packaging.powers import Powers
@@ -98,7 +99,7 @@ def test_a_kill_takes_everything_that_it_started_along(client: docker.DockerClie
     assert len([pid for pid, own in running.marked() if own == mark]) == 3
     box.kill()
     assert box.wait()["StatusCode"] == 137
-    assert [pid for pid, own in running.marked() if own == mark and not running._is_zombie(pid)] == []
+    assert [pid for pid, own in running.marked() if own == mark and is_alive(pid)] == []
 
 
 @pytest.fixture

@@ -366,3 +366,12 @@ def test_the_leftovers_of_a_killed_backup_go_with_the_next(live, tmp_path) -> No
     leftover.write_bytes(b"x")
     backup(live, tmp_path / "file")
     assert not leftover.exists()
+
+
+def test_the_leftover_of_one_with_the_same_number_goes_too(live, tmp_path) -> None:
+    """In a container that was started again, processes are counted from 1 again."""
+    leftover = live.state / f".backup-xwhep.{os.getpid()}"
+    leftover.write_bytes(b"x")
+    with (tmp_path / "file").open("wb") as stream:
+        write_backup(live.state, stream)
+    assert not leftover.exists()
