@@ -173,6 +173,7 @@ def _run(settings: Settings, trial: Trial, share: Share, address: str) -> Result
                 "XWHEP_TEST_IMAGES": json.dumps(wanted),
                 "XWHEP_TEST_OUTPUT": str(share.output),
                 "XWHEP_TEST_ENGINE": trial.engine.name,
+                "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
                 **_of_plugin(trial.engine),
             },
             log=share.log,

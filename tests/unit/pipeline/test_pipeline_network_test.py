@@ -83,6 +83,16 @@ def test_second():
     pass
 """
 
+FINDS_NO_PLUGIN = """
+def test_no_plugin(pytestconfig):
+    assert pytestconfig.pluginmanager.list_plugin_distinfo() == []
+"""
+
+
+def test_no_plugin_of_the_callers_python_is_loaded(settings: Settings, image: Output, draft: Draft) -> None:
+    network_test.make_network_test(with_tests(settings, FINDS_NO_PLUGIN), on(FakeEngine(), image), draft)
+    assert draft.facts["verdict"] == "passed"
+
 
 def test_verdict(settings: Settings, image: Output, draft: Draft) -> None:
     engine = FakeEngine()
