@@ -5,7 +5,6 @@ A blob is written to STATE/incoming, hashed on the way, synced, and renamed: und
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import hashlib
 import os
@@ -103,6 +102,8 @@ class BlobFolder:
             InvalidRequest: the content has another hash; nothing is kept.
             DiskFull: no room; nothing is kept.
         """
+        import asyncio  # noqa: PLC0415 - the commands that only check a sha256 start faster without it
+
         known = self.size(sha256) is not None
         upload = _Upload(self._incoming, self._place(sha256), keep=not known)
         try:
@@ -119,6 +120,8 @@ class BlobFolder:
         return not known
 
     async def _pour(self, body: AsyncIterator[bytes], upload: _Upload) -> None:
+        import asyncio  # noqa: PLC0415
+
         pending = bytearray()
         async for piece in body:
             pending += piece

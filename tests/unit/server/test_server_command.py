@@ -43,6 +43,15 @@ def test_version_and_help(stopped):
         assert "usage: xwhep-server" in stopped.run_command(*words, "--help").stdout
 
 
+def test_a_command_loads_nothing_that_only_the_server_needs(stopped):
+    """asyncio alone is a quarter of what a command costs."""
+    program = "import sys, xwhep.server.main; print({'asyncio', 'cryptography', 'uvicorn'} & set(sys.modules))"
+    done = subprocess.run(
+        [stopped.command()[0], "-c", program], capture_output=True, text=True, env=stopped.environment(), check=True
+    )
+    assert done.stdout == "set()\n"
+
+
 def test_the_first_start_makes_secrets_that_only_the_owner_reads(live):
     assert stat.S_IMODE(live.state.stat().st_mode) == 0o700
     for name in SECRETS:
