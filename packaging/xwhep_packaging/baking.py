@@ -118,8 +118,7 @@ def baked(bake: Bake, name: str, draft: Draft) -> dict[str, Any]:
     made, by_docker = _made(bake, f"cannot bake image {name!r}", draft.log)
     inspected = json.loads(_buildah("inspect", "--type=image", made))
     manifest, by_buildah = json.loads(inspected["Manifest"]), json.loads(inspected["Config"])
-    if bake.below.layers:
-        _canonical_top(bake, made, (manifest, by_buildah), draft)
+    _canonical_top(bake, made, (manifest, by_buildah), draft)
     own = {part: by_buildah[part] for part in ("created", "rootfs")}
     config = canonical_config(labelled({**by_docker, **own} if by_docker else by_buildah, bake.weaker))
     digest = _stored(manifest, config, draft)
@@ -183,8 +182,7 @@ def _canonical_top(bake: Bake, made: str, records: tuple[dict[str, Any], dict[st
 def _stored(manifest: dict[str, Any], config: bytes, draft: Draft) -> str:
     """Put `config` over layers that the storage has already; the image's id is the config's digest.
 
-    Only the configuration and a canonical top layer are copied: buildah asks the storage for each layer first (0.03 s,
-    measured).
+    Only the configuration and the top layer are copied: buildah asks the storage for each layer first (0.03 s).
     """
     sha256 = hashlib.sha256(config).hexdigest()
     manifest["config"] |= {"size": len(config), "digest": f"sha256:{sha256}"}
@@ -193,8 +191,7 @@ def _stored(manifest: dict[str, Any], config: bytes, draft: Draft) -> str:
     (folder / "version").write_text("Directory Transport Version: 1.1\n")
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / sha256).write_bytes(config)
-    if (draft.folder / LAYER).exists():
-        (draft.folder / LAYER).rename(folder / manifest["layers"][-1]["digest"].removeprefix("sha256:"))
+    (draft.folder / LAYER).rename(folder / manifest["layers"][-1]["digest"].removeprefix("sha256:"))
     _buildah("pull", "--quiet", f"dir:{folder}")
     remove_tree(folder)
     return f"sha256:{sha256}"

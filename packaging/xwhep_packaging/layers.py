@@ -79,7 +79,7 @@ def canonical_layer(image: str, diff_ids: Sequence[str], lower: Folders, target:
         blobs.mkdir(parents=True)
         for below in diff_ids[:-1]:  # what is there already is not copied, and nobody reads it
             (blobs / below.removeprefix("sha256:")).touch()
-        argv = ["buildah", "push", "--quiet", image, f"oci:{folder}"]
+        argv = ["buildah", "push", "--quiet", "--disable-compression", image, f"oci:{folder}"]
         command.run(Command(argv=argv, env=powers.storage_environment(), error=BakeError))
         whole = folder / "layer.tar"
         _unpack(_top_blob(folder), whole)
