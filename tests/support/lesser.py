@@ -24,20 +24,22 @@ LIMIT_S = 900
 
 @dataclass(frozen=True, kw_only=True)
 class Lesser:
-    """`name` is the container's; `folder` the clone in it, at the same path as outside."""
+    """`name` is the container's; `folder` the clone in it; `environment` what each `doit` there is given."""
 
     address: str
     name: str
     folder: Path
+    environment: tuple[str, ...]
+    limit_s: float = LIMIT_S
 
     def doit(self, *words: str, code: int = 0) -> str:
         argv = [str(self.folder / "scripts" / "doit"), *words]
-        return self.run("env", f"XWHEP_CACHE={cache()}", *argv, code=code)
+        return self.run("env", *self.environment, *argv, code=code)
 
     def run(self, *words: str, code: int = 0) -> str:
         argv = [find_client(), "--host", self.address, "exec", self.name, *words]
         done = subprocess.run(
-            argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT_S, check=False
+            argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=self.limit_s, check=False
         )
         assert done.returncode == code, done.stdout
         return done.stdout
@@ -79,7 +81,7 @@ def lesser_machine(address: str, clone: Clone) -> Iterator[Lesser]:
     argv = [*client, "run", "--detach", "--name", name, "--network=none", *shown(clone), *own, name]
     subprocess.run([*argv, "/usr/bin/sleep", "infinity"], check=True, capture_output=True)
     try:
-        yield Lesser(address=address, name=name, folder=clone.folder)
+        yield Lesser(address=address, name=name, folder=clone.folder, environment=(f"XWHEP_CACHE={cache()}",))
     finally:
         subprocess.run([*client, "rm", "--force", "--volumes", name], check=True, capture_output=True)
         subprocess.run([*client, "rmi", made.stdout.decode().strip()], check=True, capture_output=True)
