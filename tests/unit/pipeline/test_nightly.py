@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+import bare
 from xwhep_packaging.errors import PipelineError, VerifyError
 from xwhep_packaging.nightly import history, night, page
 from xwhep_packaging.nightly.history import Night, Seen
@@ -243,3 +244,20 @@ def test_they_call_what_a_person_calls(file: Path) -> None:
     calls = re.findall(r"scripts/doit \"?([a-z_]+)", file.read_text())
     assert calls
     assert set(calls) <= {"test", "nightly", "verify"}
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
+def test_they_install_git_and_leave_the_rest_to_scripts_doit(file: Path) -> None:
+    """What a bare machine needs first; test_bare_machine.py builds on one that has just this."""
+    lines = re.findall(r"apt-get install (.+)", file.read_text())
+    assert lines
+    assert {tuple(word for word in line.split() if not word.startswith("--")) for line in lines} == {bare.INSTALLED}
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
+def test_fetched_packages_are_kept_where_the_pipeline_puts_them(file: Path) -> None:
+    """Not below the home folder: GitHub's jobs have another one than root's."""
+    text = file.read_text()
+    (folder,) = re.findall(r"XWHEP_CACHE: (?:\$CI_PROJECT_DIR/)?(\S+)", text)
+    assert f"{folder}]" in text or f"path: {folder}\n" in text
+    assert "/root/" not in text
