@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import functools
 import os
 import re
 import subprocess
@@ -41,8 +42,16 @@ def modules(*folders: str) -> list[Path]:
     return tracked(*(f"{folder}/*.py" for folder in folders))
 
 
+@functools.cache
 def syntax(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trees_are_forgotten() -> Iterator[None]:
+    """Several tests read the same trees, which are large: not a burden for the files that this process tests next."""
+    yield
+    syntax.cache_clear()
 
 
 def name_of(path: Path) -> str:
