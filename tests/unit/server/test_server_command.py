@@ -52,11 +52,12 @@ def test_a_command_loads_nothing_that_only_the_server_needs(stopped):
     assert done.stdout == "set()\n"
 
 
-def test_the_first_start_makes_secrets_that_only_the_owner_reads(live):
-    assert stat.S_IMODE(live.state.stat().st_mode) == 0o700
+def test_the_first_start_makes_secrets_that_only_the_owner_reads(stopped):
+    stopped.start()
+    assert stat.S_IMODE(stopped.state.stat().st_mode) == 0o700
     for name in SECRETS:
-        assert stat.S_IMODE((live.state / name).stat().st_mode) == 0o600, name
-    login, password = (live.state / "admin.login").read_text().splitlines()
+        assert stat.S_IMODE((stopped.state / name).stat().st_mode) == 0o600, name
+    login, password = (stopped.state / "admin.login").read_text().splitlines()
     assert login == "admin"
     assert len(password) >= 24
 
